@@ -40,6 +40,8 @@ SOURCES: Final = "qemu/blas"
 LIBRARY = "libpibench_blas.so"
 LOOPS_LIBRARY: Final = "libpibench_loops.so"
 """Beside the BLAS, where its check passed."""
+FORKS_LIBRARY: Final = "libpibench_forks.so"
+"""Beside the BLAS: loads a program once and forks it for each network."""
 WHY_NO_LOOPS: Final = "why_no_loops.txt"
 """Beside the BLAS, where there are no stand-ins for Caffe's own loops: the reason, on a line."""
 COMPILE_DEADLINE_S = 120.0
@@ -68,6 +70,7 @@ def build_blas(
         HostError: there is no compiler.
     """
     library = compile_library(architecture, root, asset(SOURCES) / "memory_only_blas.c", content)
+    compile_library(architecture, root, asset(SOURCES) / "memory_only_forks.c", content)
     if wants_real_loops():
         failure: str | None = "PIBENCH_MEMORY_ONLY_TIER=blas asked for the real ones"
     else:
@@ -114,6 +117,12 @@ def loops_beside(blas: Path) -> tuple[Path | None, str | None]:
     if loops.exists():
         return loops, None
     return None, reason.read_text().strip() if reason.exists() else None
+
+
+def forks_beside(blas: Path) -> Path | None:
+    """Return the library beside a memory-only BLAS that loads a program once and forks it."""
+    forks = blas.with_name(FORKS_LIBRARY)
+    return forks if forks.exists() else None
 
 
 def _compiler(architecture: Architecture) -> str:

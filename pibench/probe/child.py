@@ -70,8 +70,11 @@ def keep_out(prctl):
         prctl(SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def prepare_child(guest, address_space_bytes):
-    """Return the child's setup before the exec: no privileges, no core dump, first to be killed."""
+def prepare_child(guest, address_space_bytes, is_measured=True):
+    """Return the child's setup before the exec: no privileges, no core dump, first to be killed.
+
+    What is not measured itself is as safe from being killed as the probe.
+    """
     # In the guest nothing outlives the probe anyway, and memory is scarce.
     prctl = None if guest else process_control()
 
@@ -90,8 +93,9 @@ def prepare_child(guest, address_space_bytes):
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         os.setsid()
         try:
-            with open("/proc/self/oom_score_adj", "w") as handle:
-                handle.write("500")
+            if is_measured:
+                with open("/proc/self/oom_score_adj", "w") as handle:
+                    handle.write("500")
         except OSError:
             pass
         if guest:
@@ -196,27 +200,40 @@ class Resident(object):
         return min(self.share_kib, max(peak_kib - self.guest_kib, 0)) * 1024
 
 
-def watch_child(
-    command, env, timeout_s, log, frames, item_id, prepare, poll_s=POLL_S, arrived=None
-):
+class Started(object):
+    """A process of a program that was started for it alone."""
+
+    def __init__(self, command, env, prepare):
+        self._process = subprocess.Popen(
+            command,
+            env=child_env(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            preexec_fn=prepare,
+        )
+        self.pid = self._process.pid
+        self.pipe = self._process.stdout.fileno()
+        os.set_blocking(self.pipe, False)
+
+    def end(self):
+        # wait4 has taken the status: pass it to Popen, which would look for the child again.
+        self._process.returncode = -1
+        self._process.stdout.close()
+
+
+def watch_child(start, timeout_s, log, frames, item_id, poll_s=POLL_S, arrived=None):
     """Run one child to its end; return its wait status, peak memory and elapsed time.
 
-    `log` reads what it prints.
+    `start` starts it, and returns it with the end of a pipe that does not block, to which
+    it writes. `log` reads what it prints.
 
     Where `arrived` is given, the child is ended as soon as `arrived` is true of it and
     it sleeps. That is not a failure, and the files it had mapped are reported.
     """
     started = time.monotonic()
-    child = subprocess.Popen(
-        command,
-        env=child_env(env),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        preexec_fn=prepare,
-    )
-    pipe = child.stdout.fileno()
-    os.set_blocking(pipe, False)
+    child = start()
+    pipe = child.pipe
     resident = Resident(child.pid)
     swap_kib = rss_kib = 0
     last_alive = started
@@ -255,10 +272,8 @@ def watch_child(
         if now - started > timeout_s and not timed_out:
             timed_out = True
             os.killpg(child.pid, signal.SIGKILL)
-    # wait4 has taken the status: pass it to Popen, which would look for the child again.
-    child.returncode = -1
     drain(pipe, log, LAST_DRAIN_S)
-    child.stdout.close()
+    child.end()
     peak_kib = max(usage.ru_maxrss, resident.high_water_kib)
     killed_by = os.WTERMSIG(wait_status) if os.WIFSIGNALED(wait_status) else None
     if mapped is not None and killed_by == signal.SIGKILL:

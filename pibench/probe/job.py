@@ -8,8 +8,9 @@ import signal
 import time
 
 from .cgroup import cgroup_memory, growth, reached_own_limit
-from .child import POLL_S, prepare_child, watch_child
+from .child import POLL_S, Started, prepare_child, watch_child
 from .engines import engine_of
+from .forks import SAME_PEAK_BYTES, ForkError, LoadedProgram
 from .machine import describe_engine, describe_machine, memory_kib
 from .machine_state import MachineState
 from .procfs import read_fields, read_int, read_text
@@ -76,6 +77,10 @@ class Watched(object):
         self.state = MachineState()
         # Kinds of work whose programs' files have been read.
         self.warm = set()
+        # The library with which a program is loaded once and forked for each network; None
+        # where each network's program is started by itself.
+        self.forks = job.get("forks") and os.path.join(folder, job["forks"])
+        self.loaded = None
 
     def run(self, item, poll_s=POLL_S):
         """Run one item."""
@@ -91,10 +96,19 @@ class Watched(object):
         item = bare_item(item)
         command, env = self._command(item)
         kind = kind_of(item)
+        forks, self.forks = self.forks, None
         if kind not in self.warm:
             self.warm.add(kind)
             preload(self._wait_for_network(command, env, item)["mapped"] or [], self.python)
-        return self._wait_for_network(command, env, item)
+        bare = self._wait_for_network(command, env, item)
+        if forks:
+            self.forks = forks
+            forked = self._wait_for_network(command, env, item)
+            difference_bytes = abs(forked["peak_rss_bytes"] - bare["peak_rss_bytes"])
+            bare["forks"] = forked["forked"] and difference_bytes <= SAME_PEAK_BYTES
+            if not bare["forks"]:
+                self.forks = None
+        return bare
 
     def _command(self, item):
         command, env = self.engine.command_of(self.job, item, self.folder)
@@ -118,14 +132,26 @@ class Watched(object):
     def _watch(self, command, env, item, poll_s, arrived=None):
         self.kernel_log.oom_lines()
         oom_before, group_before = oom_counter(), cgroup_memory()
-        prepare = prepare_child(self.guest, self.job.get("address_space_bytes"))
+        loaded = self._loaded(env) if self.forks else None
         before = self.state.read()
         name = item["id"]
         log = self.engine.LogReader(lambda piece: self.frames.send("blob", id=name, blob=piece))
+        forked = []
+
+        def start():
+            if loaded is not None:
+                try:
+                    child = loaded.fork(command)
+                    forked.append(child)
+                    return child
+                except ForkError:
+                    self.forks = None
+            prepare = prepare_child(self.guest, self.job.get("address_space_bytes"))
+            return Started(command, env, prepare)
+
         with turn(self.python, False):
-            ended = watch_child(
-                command, env, item["timeout_s"], log, self.frames, name, prepare, poll_s, arrived
-            )
+            ended = watch_child(start, item["timeout_s"], log, self.frames, name, poll_s, arrived)
+        ended["forked"] = bool(forked)
         if ended["signal"] == signal.SIGKILL and self.kernel_log.handle is not None:
             # The kernel's messages about a kill may follow the process's end. Its counters do
             # not: they are raised before the signal (__oom_kill_process in mm/oom_kill.c).
@@ -153,6 +179,17 @@ class Watched(object):
             elif item["compute"] == "real":
                 ended.update(log.times())
         return ended
+
+    def _loaded(self, env):
+        """Return the loaded program for this environment; None if there is none."""
+        if self.loaded is None or self.loaded.env != env:
+            if self.loaded is not None:
+                self.loaded.end()
+            try:
+                self.loaded = LoadedProgram(self.job["program"], self.forks, env, self.guest)
+            except (ForkError, OSError):
+                self.forks = self.loaded = None
+        return self.loaded
 
 
 class EmptyPipe(object):

@@ -459,6 +459,8 @@ def _notes(outcome: Outcome, result: dict[str, Any]) -> tuple[str, ...]:
         notes.append(f"last words: {result['log_tail'][-1]}")
     if machine.get("why_no_loops") and outcome.job.compute == "memory-only":
         notes.append(f"Caffe's own loops had no stand-ins: {machine['why_no_loops']}")
+    if result.get("forked"):
+        notes.append("its process was forked from the program, which had been loaded before")
     made_by = _peak_made_by(result.get("inference") or {})
     if made_by is not None:
         notes.append(f"the peak was reached while the network {made_by}")

@@ -20,7 +20,7 @@ from pibench.engines.caffe import CAFFE
 from pibench.engines.registry import engine_of
 from pibench.errors import InvalidInputError
 from pibench.images import layers
-from pibench.images.blas import loops_beside
+from pibench.images.blas import forks_beside, loops_beside
 from pibench.images.carried import loader_at, short, unpacked_bytes
 from pibench.images.recipe import file_sha256, fingerprint
 from pibench.process import run
@@ -222,6 +222,7 @@ def write_job(
     measure: Measure | None = None,
     byte_code: ByteCode = _NO_BYTE_CODE,
     mapped: Sequence[str] = (),
+    forks: bool = False,
 ) -> Path:
     """Fill `folder` and return the job file in it.
 
@@ -237,6 +238,8 @@ def write_job(
         measure: what to measure of the programs themselves, if anything.
         byte_code: the probe's, for the Python that will run it: see `byte_code_of_probe`.
         mapped: the files of the programs where they run, read before anything is measured.
+        forks: whether the program of several networks is loaded once and forked for each, where it
+            is memory-only Caffe.
     """
     (folder / "models").mkdir(parents=True)
     # The pipe at which a program waits for its network (bare_item in probe/programs.py).
@@ -279,6 +282,7 @@ def write_job(
         "describe": describe,
         "baselines": describe,
         "mapped": list(mapped),
+        "forks": _forks(folder, work, blas) if forks else None,
         "calibrate": measure.as_json(libraries) if measure else None,
         "items": items,
     }
@@ -289,6 +293,26 @@ def write_job(
         if not _is_readable_by_all(entry):
             entry.chmod(0o755 if entry.is_dir() else 0o644)
     return path
+
+
+def can_fork(work: Sequence[Job], blas: Libraries) -> bool:
+    """Return whether one loaded program can be forked for all of this work."""
+    return (
+        len(work) > 1
+        and {(one.engine, one.protocol, one.compute) for one in work}
+        == {(CAFFE.id, "caffe-time", "memory-only")}
+        and blas.memory_only is not None
+        and forks_beside(blas.memory_only) is not None
+    )
+
+
+def _forks(folder: Path, work: Sequence[Job], blas: Libraries) -> str | None:
+    """Copy the library that forks a loaded program; return its name in the job's folder."""
+    if not can_fork(work, blas):
+        return None
+    assert blas.memory_only is not None  # noqa: S101  (just checked)
+    (name,) = _copied(folder, forks_beside(blas.memory_only))
+    return name
 
 
 def _put_files(folder: Path, piece: Job, engine: Engine) -> dict[str, str | None]:

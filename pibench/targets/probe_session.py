@@ -112,9 +112,14 @@ class Reading(Reported):
 
 
 class BareResult(Reported):
-    """The same program with no network."""
+    """The same program with no network.
+
+    `forks` is whether a process that was forked from the loaded program has the same peak, None
+    where that was not tried.
+    """
 
     exit_status: int | None
+    forks: bool | None = None
     peak_rss_bytes: Bytes
     emulator_rss_bytes: Bytes | None
 
@@ -164,6 +169,7 @@ class RunResult(Reported):
     """The `result` of a probe: see Watched in pibench/probe/job.py."""
 
     pid: NonNegativeInt
+    forked: bool = False
     exit_status: int | None
     signal: Annotated[int, Field(ge=1, le=128)] | None
     timed_out: bool

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,10 +19,14 @@ from pibench.images.build import Builder
 from pibench.images.loops_check import failure_of
 from pibench.images.recipe import GNU_TRIPLET, Architecture
 from pibench.images.rootfs import RootLoader
+from pibench.probe import child
+from pibench.probe.forks import SAME_PEAK_BYTES, ForkError, LoadedProgram
+from pibench.probe.log import Frames, LogReader
 from pibench.settings import asset
 from pibench.target_kinds import kind_of
 from pibench.targets.local import TwinTarget
 from pibench.targets.sysroot import SysrootTarget
+from pibench.targets.vm import VmTarget
 from tests.emulation.conftest import DEVICE, run
 
 pytestmark = pytest.mark.emulation
@@ -147,3 +155,58 @@ def test_the_second_tier_peaks_as_real_compute_does(twin: TwinTarget) -> None:
         assert one.peak_rss_bytes is not None
         # Whether each thread touches a buffer of its own varies by run, in steps of about 2 MB.
         assert other.peak_rss_bytes == pytest.approx(one.peak_rss_bytes, abs=2.5 * MIB)
+
+
+def caffe_time(name: str, folder: Path) -> list[str]:
+    model = folder / "model.prototxt"
+    model.write_text(networks.load(name).prototxt)
+    return ["time", "-model", str(model), "-iterations", "1"]
+
+
+def watched(start: Callable[[], Any]) -> dict[str, Any]:
+    return child.watch_child(start, 60, LogReader(), Frames(io.BytesIO()), "1", poll_s=0.02)
+
+
+def test_a_forked_process_has_the_memory_of_one_that_was_started(
+    builder: Builder, tmp_path: Path
+) -> None:
+    root, library = root_of(builder, "amd64"), builder.blas("amd64")
+    program = RootLoader(root, "amd64").command("usr/bin/caffe")
+    loops, forks = blas.loops_beside(library)[0], blas.forks_beside(library)
+    env = {"LD_PRELOAD": f"{library}:{loops}", "OPENBLAS_NUM_THREADS": "4", "GLOG_minloglevel": "2"}
+    loaded = LoadedProgram(program, str(forks), env, guest=False)
+    try:
+        for name in ("SqueezeNet V1.1", "GoogleNet", "AlexNet"):
+            command = program + caffe_time(name, tmp_path)
+            alone, forked = [], []
+            # Another program may read the libraries at the time, which moves a peak.
+            for _ in range(3):
+                alone.append(watched(partial(child.Started, command, env, lambda: None)))
+                forked.append(watched(partial(loaded.fork, command)))
+            assert {one["exit_status"] for one in (*alone, *forked)} == {0}
+            sizes = [min(one["peak_rss_bytes"] for one in each) for each in (alone, forked)]
+            assert sizes[0] == pytest.approx(sizes[1], abs=SAME_PEAK_BYTES)
+            times = [min(one["user_ms"] for one in each) for each in (alone, forked)]
+            assert times[1] < times[0]
+        # What a network does to its process costs the next one nothing.
+        bad = watched(lambda: loaded.fork([*program, "time", "-model", "/nothing"]))
+        assert bad["exit_status"] != 0
+        assert watched(lambda: loaded.fork(command))["exit_status"] == 0
+        with pytest.raises(ForkError, match="too long"):
+            loaded.fork([*program, "x" * 5000])
+    finally:
+        loaded.end()
+    with pytest.raises(ForkError):
+        # A library that cannot be preloaded: caffe prints its usage and ends.
+        LoadedProgram(program, str(tmp_path / "none.so"), env, guest=False).fork(command)
+
+
+def test_a_record_states_that_its_process_was_forked(virt: VmTarget) -> None:
+    loaded = [networks.load(name) for name in ("SqueezeNet V1.1", "GoogleNet")]
+    target = VmTarget(DEVICE, virt.builder, machines_at_once=1)
+    for record, one in zip(run(target, loaded), loaded, strict=True):
+        (alone,) = run(target, [one])
+        assert "forked from the program" in " ".join(record.evidence.notes)
+        assert "forked" not in " ".join(alone.evidence.notes)
+        assert record.peak_rss_bytes == pytest.approx(alone.peak_rss_bytes, abs=SAME_PEAK_BYTES)
+        assert record.baseline_rss_bytes == alone.baseline_rss_bytes

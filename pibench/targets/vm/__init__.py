@@ -27,6 +27,7 @@ from pibench.targets.base import BaselineKey, Job, Observer, Outcome, Progress, 
 from pibench.targets.job import (
     Libraries,
     Programs,
+    can_fork,
     engine_key,
     is_described,
     libraries_for,
@@ -213,6 +214,12 @@ class VmTarget:
             return {}
         kinds = {job.baseline_key for job in work}
         known = {kind: snapshot.known_programs(self._programs_paths[kind]) for kind in kinds}
+        if can_fork(work, self._blas):
+            # Whether forked processes have the same memory is measured with the programs.
+            known = {
+                kind: one if one and one.baseline.get("forks") is not None else None
+                for kind, one in known.items()
+            }
         return {kind: one for kind, one in known.items() if one} if all(known.values()) else {}
 
     def _complete(
@@ -242,6 +249,7 @@ class VmTarget:
             self._blas,
             describe=is_described(work) and not known,
             mapped=sorted({path for one in known.values() for path in one.baseline["mapped"]}),
+            forks=all(one.baseline.get("forks") for one in known.values()),
         )
         machine = self._kind
         if machine.one_card:

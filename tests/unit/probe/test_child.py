@@ -17,14 +17,13 @@ MIB_KIB = 1024
 
 def test_a_child_that_stops_itself_is_looked_at_and_let_go() -> None:
     before = time.monotonic()
+    command = ["sh", "-c", "kill -STOP $$; kill -STOP $$; exit 3"]
     ended = child.watch_child(
-        ["sh", "-c", "kill -STOP $$; kill -STOP $$; exit 3"],
-        os.environ,
+        lambda: child.Started(command, os.environ, lambda: None),
         timeout_s=20,
         log=LogReader(),
         frames=Frames(io.BytesIO()),
         item_id="1",
-        prepare=lambda: None,
     )
     assert (ended["exit_status"], ended["signal"], ended["timed_out"]) == (3, None, False)
     assert ended["emulator_rss_bytes"] is None
