@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,14 +22,17 @@ OVERHEAD_BYTES: Final = 200 << 20
 """QEMU's own memory: 45 MB at most with `caffe time`, 90 with Python, plus a machine's devices."""
 
 
-def partition(work: Sequence[Job], parts: int) -> list[list[Job]]:
+def partition(work: Sequence[Job], parts: int, *, most_bytes: float = math.inf) -> list[list[Job]]:
     """Split work into parts of about the same cost, each with its small networks first.
 
-    Small networks first: their results come soon, and an early death costs little.
+    Small networks first: their results come soon, and an early death costs little. A network that
+    needs more than `most_bytes` is killed when it has them, and costs as much as one that fits.
     """
     split: list[list[Job]] = [[] for _ in range(min(parts, len(work)))]
     for piece in largest_first(work):
-        min(split, key=lambda part: sum(job.cost_bytes for job in part)).insert(0, piece)
+        min(split, key=lambda part: sum(min(job.cost_bytes, most_bytes) for job in part)).insert(
+            0, piece
+        )
     return [part for part in split if part]
 
 

@@ -153,7 +153,8 @@ class VmTarget:
     def run(self, work: Sequence[Job], observe: Observer, watch: Watcher) -> None:
         """Divide the work among machines; each piece is observed once."""
         each_bytes = self.device.ram_bytes + OVERHEAD_BYTES
-        parts = partition(work, self._at_once or places(process.usable_cores(), each_bytes))
+        at_once = self._at_once or places(process.usable_cores(), each_bytes)
+        parts = partition(work, at_once, most_bytes=self.device.ram_bytes)
         try:
             asyncio.run(self._run_parts(parts, observe, watch))
         except BaseExceptionGroup as group:

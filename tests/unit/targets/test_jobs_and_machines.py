@@ -69,6 +69,13 @@ def test_shares_contain_every_piece_once_and_are_balanced(costs: list[int], part
         assert [p.cost_bytes for p in pieces] == sorted(p.cost_bytes for p in pieces)
 
 
+def test_what_is_killed_costs_no_more_than_what_fills_the_machine() -> None:
+    work = [piece(str(index), cost_bytes=cost) for index, cost in enumerate((9, 8, 1, 1, 1))]
+    shares = partition(work, 2, most_bytes=3)
+    assert [sum(min(p.cost_bytes, 3) for p in pieces) for pieces in shares] == [5, 4]
+    assert [len(pieces) for pieces in partition(work, 2)] == [1, 4]
+
+
 # ---------------------------------------------------------------- the job's folder
 
 PROGRAMS = Programs(program=["/usr/bin/caffe"], python=["/usr/bin/python3"])
