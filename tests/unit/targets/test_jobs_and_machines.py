@@ -73,7 +73,9 @@ def test_what_is_killed_costs_no_more_than_what_fills_the_machine() -> None:
     work = [piece(str(index), cost_bytes=cost) for index, cost in enumerate((9, 8, 1, 1, 1))]
     shares = partition(work, 2, most_bytes=3)
     assert [sum(min(p.cost_bytes, 3) for p in pieces) for pieces in shares] == [5, 4]
-    assert [len(pieces) for pieces in partition(work, 2)] == [1, 4]
+    costs = [[p.cost_bytes for p in pieces] for pieces in shares]
+    assert costs == [[1, 1, 9], [1, 8]]
+    assert [len(pieces) for pieces in partition(work, 2)] == [2, 3]
 
 
 # ---------------------------------------------------------------- the job's folder
