@@ -124,9 +124,7 @@ class Cases:
         return "\n".join([*lines, "", *(f"- {text(note)}" for note in self.notes), ""])
 
 
-def writable(
-    paths: Sequence[Path], inputs: Iterable[Path], others: Collection[str] = ()
-) -> None:
+def writable(paths: Sequence[Path], inputs: Iterable[Path], others: Collection[str] = ()) -> None:
     """Raise InvalidInputError for an unsupported output format, or an output that is an input.
 
     `others` are ends of names of files that the command writes too, such as "badge.svg".

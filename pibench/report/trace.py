@@ -1,8 +1,8 @@
 """Write plans as a trace: memory over the steps, for Perfetto and chrome://tracing.
 
-The format is the Trace Event Format, as JSON. Its time axis is microseconds; a plan has steps and no
-times, so a step is drawn as one millisecond, and each name states that. Predicted times of layers,
-where there are some, are a process of their own.
+The format is the Trace Event Format, as JSON. Its time axis is microseconds. A plan has steps and
+no times, so a step is drawn as one millisecond, and each name states that. Predicted times of
+layers, where there are some, are a process of their own.
 """
 
 from __future__ import annotations

@@ -320,25 +320,24 @@ def test_a_trace_of_check_has_predicted_times_too(pibench: Pibench, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("networks_", "label", "message", "colour"),
+    ("networks_", "texts", "colour"),
     [
-        (("AlexNet",), "fits rpi3b", "546 of 918 MiB", "#1a7f37"),
-        (("vgg16",), "does not fit rpi3b", "1,485 of 918 MiB", "#b3261e"),
-        (("AlexNet", "vgg16"), "fits rpi3b", "1 of 2 networks", "#b3261e"),
-        (("AlexNet", "bad.prototxt"), "fits rpi3b", "1 of 2 networks, 1 refused", "#b3261e"),
+        (["AlexNet"], ["fits rpi3b", "546 of 918 MiB"], "#1a7f37"),
+        (["vgg16"], ["does not fit rpi3b", "1,485 of 918 MiB"], "#b3261e"),
+        (["AlexNet", "vgg16"], ["fits rpi3b", "1 of 2 networks"], "#b3261e"),
+        (["AlexNet", "bad.prototxt"], ["fits rpi3b", "1 of 2 networks, 1 refused"], "#b3261e"),
     ],
 )
 def test_a_badge_is_a_picture_with_a_title(
-    networks_: tuple[str, ...], label: str, message: str, colour: str,
-    pibench: Pibench, tmp_path: Path,
-) -> None:  # fmt: skip
+    networks_: list[str], texts: list[str], colour: str, pibench: Pibench, tmp_path: Path
+) -> None:
     (tmp_path / "bad.prototxt").write_text("layer {")
     pibench("plan", *networks_, "-o", "my-badge.svg", code=None)
     root = ET.parse(tmp_path / "my-badge.svg").getroot()  # noqa: S314  (our own)
     svg = "{http://www.w3.org/2000/svg}"
-    assert [one.text for one in root.iter(f"{svg}text")] == [label, message]
+    assert [one.text for one in root.iter(f"{svg}text")] == texts
     (title,) = root.iter(f"{svg}title")
-    assert (title.text or "").endswith(f"{label}: {message}, planned")
+    assert (title.text or "").endswith(f"{': '.join(texts)}, planned")
     assert root.attrib["aria-labelledby"] == title.attrib["id"]
     assert colour in {one.get("fill") for one in root.iter(f"{svg}rect")}
 
