@@ -1,4 +1,4 @@
-"""Write plans as a trace: memory over the steps, for Perfetto and chrome://tracing.
+"""Write plans as a trace: memory over the steps, for Perfetto.
 
 The format is the Trace Event Format, as JSON. Its time axis is microseconds. A plan has steps and
 no times, so a step is drawn as one millisecond, and each name states that. Predicted times of
