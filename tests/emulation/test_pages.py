@@ -57,8 +57,7 @@ def with_all(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Reader:
     for line in (
         "mkdir my models",
         'pibench networks show "SqueezeNet V1.1" | tee my/deploy.prototxt > models/a.prototxt',
-        'pibench networks convert "SqueezeNet V1.1" --to onnx -o converted',
-        "cp converted/*.onnx my/model.onnx",
+        'pibench networks convert "SqueezeNet V1.1" --to onnx -o my/model.onnx',
         f"ln -s {ROOT}/scripts scripts",
     ):
         page_commands.run(page_commands.Command(line=line), reader.folder, reader.env)
