@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup first-packages system-packages dev engine browser images test-images lint docs test unit coverage \
 	reproduce benchmark planned-against-measured outputs-document fidelity reliability latency-document \
-	engines-document report-picture wheel clean
+	engines-document pages report-picture wheel clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -135,6 +135,10 @@ reliability: dev engine ## Kill, fuzz and soak for an hour or two, and write doc
 
 latency-document: setup ## Write docs/latency.md and its pictures; count networks first for their rows
 	$(BIN)/python scripts/latency_document.py docs > docs/.latency.md && mv docs/.latency.md docs/latency.md
+
+pages: setup ## Run the commands of the Start page and of the first model; write what they print into them
+	PIBENCH_CACHE_DIR=$(abspath $(OUT))/pages $(BIN)/python scripts/page_commands.py docs/first-model.md docs/index.md
+	$(BIN)/pibench plan vgg16 --plot docs/vgg-16.svg >/dev/null
 
 report-picture: dev browser ## Write docs/report.png, the head of the HTML report of OUT/records.jsonl
 	$(BIN)/python scripts/report_picture.py $(OUT)/records.jsonl docs/report.png

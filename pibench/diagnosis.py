@@ -33,6 +33,7 @@ MEMORY_NEEDED_BYTES: Final = int(1.5 * _GIB)
 """One machine of 1 GiB and what QEMU itself takes."""
 _FOR_PACKAGES: Final = frozenset({"apt-get", "dpkg-deb", "debian mirror"})
 """Checks that matter only for fetching and unpacking packages."""
+_NOT_NEEDED: Final = "not needed: this processor is an arm64"
 DEVICE_TREE_MODEL: Final = Path("/proc/device-tree/model")
 
 ENGINE_DEADLINE_S: Final = 1.4
@@ -111,7 +112,12 @@ def program(name: str, package: str, *, optional: bool = False) -> Finding:
 
 
 def user_emulator() -> Finding:
-    """Return the emulator for single programs of a sysroot; the dynamic or the static one."""
+    """Return the emulator for single programs of a sysroot; the dynamic or the static one.
+
+    An arm64 machine runs them itself.
+    """
+    if not emulation.needed():
+        return Finding("qemu-aarch64", "ok", _NOT_NEEDED)
     if shutil.which("qemu-aarch64") is None and shutil.which("qemu-aarch64-static"):
         return program("qemu-aarch64-static", "qemu-user-static")
     return program("qemu-aarch64", "qemu-user")
@@ -126,7 +132,7 @@ def _emulator_of(kind: TargetKind) -> list[Finding]:
 def _registration() -> list[Finding]:
     """Return what prevents containers for arm64, one finding for each problem."""
     if not emulation.needed():
-        return [Finding("binfmt", "ok", "not needed: this processor is an arm64")]
+        return [Finding("binfmt", "ok", _NOT_NEEDED)]
     return registration_findings(binfmt.check())
 
 

@@ -80,14 +80,14 @@ gate() {
     [ "${#files[@]}" -gt 0 ] || refuse "PIBENCH_PROTOTXT names no file; one a line, or a pattern"
 
     mkdir -p "$out"
-    for name in summary.md gate.xml report.html records.jsonl plan.json baseline.md baseline.xml log.txt errors.txt; do
+    for name in summary.md gate.xml badge.svg report.html records.jsonl plan.json baseline.md baseline.xml log.txt errors.txt; do
         rm -f "$out/$name"
     done
     options=(--device "$device" ${engine:+--engine "$engine"} ${protocol:+--protocol "$protocol"} ${input:+--input "$input"} --require-fit)
     case $mode in
         plan)
             out_file=plan.json pibench plan "${options[@]}" ${reserve:+--reserve "$reserve"} --json \
-                -o "$out/summary.md" -o "$out/gate.xml" -- "${files[@]}" || code=$?
+                -o "$out/summary.md" -o "$out/gate.xml" -o "$out/badge.svg" -- "${files[@]}" || code=$?
             ;;
         run)
             pibench run "${options[@]}" ${reserve:+--reserve "$reserve"} --target "$target" \

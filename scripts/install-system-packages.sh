@@ -18,17 +18,25 @@ dpkg-deb:dpkg
 "
 vm="
 qemu-system-aarch64:qemu-system-arm
-aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu
 gcc:gcc
 bwrap:bubblewrap
 "
 others="
-qemu-aarch64:qemu-user
-qemu-aarch64-static:qemu-user-static
-aarch64-linux-gnu-g++:g++-aarch64-linux-gnu
 g++:g++
 ssh-keygen:openssh-client
 "
+# An arm64 machine runs arm64 programs itself, and Debian has no cross compiler there for its own
+# architecture.
+if [ "$(uname -m)" != aarch64 ]; then
+    vm="$vm
+aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu
+"
+    others="$others
+qemu-aarch64:qemu-user
+qemu-aarch64-static:qemu-user-static
+aarch64-linux-gnu-g++:g++-aarch64-linux-gnu
+"
+fi
 part=""
 case ${1:-} in
     first | rest) part=$1; shift ;;

@@ -84,6 +84,7 @@ LONG = (
     "test_convert",
     "test_engines",
     "test_installed",
+    "test_pages",
     "test_sysroot",
 )
 """Those of the other files that take a minute or more, the longest first."""

@@ -38,7 +38,7 @@ def check(
     repair: opt.Repair = False,
     repair_as_paper: opt.RepairAsPaper = False,
     shape: opt.PythonShapes = None,
-    out: opt.CasesOut = None,
+    out: opt.PlanOut = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Answer whether a network fits the board, how fast it is, and what would make it fit.
@@ -61,9 +61,9 @@ def check(
     protocol = opt.protocol_of(protocol, weights, engine)
     options = opt.run_options(locals())
     if out:
-        from pibench.report import cases
+        from pibench.report import badge, cases, trace
 
-        cases.writable(out, [Path(model)])
+        cases.writable(out, [Path(model)], (badge.ENDING, trace.ENDING))
     (network,) = opt.load_networks([model], options, check=False, shape=shape)
     try:
         found = check_network(network, options.profile, protocol, engine)
@@ -81,7 +81,12 @@ def check(
     given = _given(locals())
     answer = _answer(found, model, given)
     if out:
-        cases.write(cases.of_plans([answer], found.device, protocol, {}), out)
+        predictions = [found.prediction] if found.prediction else []
+        others = {
+            badge.ENDING: lambda: badge.of_plans([answer], found.device).svg(),
+            trace.ENDING: lambda: trace.trace_text([found.planned], found.device, predictions),
+        }
+        cases.write(cases.of_plans([answer], found.device, protocol, {}), out, others)
     if as_json:
         print_json(answer)
     else:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from pibench.cli import options as opt
 from pibench.cli.output import print_json, say
 from pibench.report.text import one_line, visible
-
-if TYPE_CHECKING:
-    from pibench.records.schema import Repair
 
 app = typer.Typer(
     help="The networks of the paper: list them, print one, write files.", no_args_is_help=True
@@ -110,20 +107,20 @@ def export(
 
     Example: pibench networks export alexnet out --weights --seed 1
     """
-    from pibench import networks
-    from pibench.networks.network import parse_image_size
+    from pibench.networks.network import write_network
 
-    how: Repair = "paper" if repair_as_paper else repair
-    image = None if input_size is None else parse_image_size(input_size)
-    for path in networks.export(
-        name,
-        directory,
-        weights=weights,
-        seed=seed,
-        batch=batch,
-        image=image,
-        repair=how,
-        force=force,
+    options = opt.run_options(
+        {
+            "batch": batch,
+            "input_size": input_size,
+            "repair": repair,
+            "repair_as_paper": repair_as_paper,
+        }
+    )
+    (network,) = opt.load_networks([name], options, check=False)
+    resized = input_size is not None
+    for path in write_network(
+        network, directory, weights=weights, seed=seed, resized=resized, force=force
     ):
         typer.echo(visible(str(path)))
 

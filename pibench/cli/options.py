@@ -421,6 +421,11 @@ _CASES: Final = (
     "For CI: write a Markdown summary (.md) or JUnit test cases (.xml); may be repeated."
 )
 CasesOut = Annotated[list[Path] | None, option(_CASES, "--out", "-o")]
+_PLAN_FILES: Final = (
+    "Write a summary (.md), JUnit test cases (.xml), a badge (badge.svg) or memory over the steps "
+    "for Perfetto (trace.json); may be repeated."
+)
+PlanOut = Annotated[list[Path] | None, option(_PLAN_FILES, "--out", "-o")]
 Absolute = Annotated[float | None, number("--atol", "X", "Absolute tolerance.", 0)]
 Relative = Annotated[float | None, number("--rtol", "X", "Relative tolerance.", 0)]
 EqualNan = Annotated[

@@ -50,7 +50,7 @@ def plan(
     check: bool = opt.switch("--check", "Run the networks too, and compare."),
     target: str | None = opt.value(_TARGET, metavar="TARGET", parser=opt.target_spec),
     require_fit: opt.RequireFit = False,
-    out: opt.CasesOut = None,
+    out: opt.PlanOut = None,
     jobs: opt.Jobs = None,
     quiet: opt.Quiet = False,
     as_json: opt.AsJson = False,
@@ -86,9 +86,9 @@ def plan(
             "--timeline is printed as JSON only", hint="add --json, or use --plot FILE.svg"
         )
     if out:
-        from pibench.report import cases
+        from pibench.report import badge, cases, trace
 
-        cases.writable(out, [Path(spec) for spec in specs])
+        cases.writable(out, [Path(spec) for spec in specs], (badge.ENDING, trace.ENDING))
     profile = options.profile
     environment = _environment(profile, engine, setup, on_twin=target == "twin")
     planned_networks, refused = opt.answer_each(
@@ -116,7 +116,11 @@ def plan(
         write_svg(plot, memory_over_layers(plans[0], profile))
     if out:
         why = {spec: error.line() for spec, error in refused.items()}
-        cases.write(cases.of_plans(rows, profile, protocol, why), out)
+        others = {
+            badge.ENDING: lambda: badge.of_plans(rows, profile, why).svg(),
+            trace.ENDING: lambda: trace.trace_text(plans, profile),
+        }
+        cases.write(cases.of_plans(rows, profile, protocol, why), out, others)
     if as_json:
         print_json(rows)
     elif plans:

@@ -529,9 +529,28 @@ def export(
         InvalidInputError: The network cannot be loaded, or a file exists already.
     """
     network = load(name, batch=batch, image=image, repair=repair)
+    return write_network(
+        network, directory, weights=weights, seed=seed, resized=image is not None, force=force
+    )
+
+
+def write_network(
+    network: Network,
+    directory: Path | str,
+    *,
+    weights: bool = False,
+    seed: int = 0,
+    resized: bool = False,
+    force: bool = False,
+) -> list[Path]:
+    """Write a loaded network as `export` does; `resized` states that it has other images.
+
+    Raises:
+        InvalidInputError: A file exists already.
+    """
     write_weights = None
     if weights:
-        published = network.entry if image is None else None
+        published = None if resized else network.entry
         stored = published.build_for_weights() if published else network.net
         phase = network.shapes.phase
         write_weights = partial(caffemodel.write_seeded, stored, seed=seed, phase=phase)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 LARGEST = 10
 """How many allocations are listed."""
+REST = "BLAS buffers and free heap"
+"""The kind of what is resident and belongs to no block of the program."""
 
 _FEWEST = (1, 2)
 """Batches that must work for a search; a refusal of two images is not about their memory."""
@@ -110,6 +113,35 @@ def summary(planned: Plan, device: Device, judged: Judgement) -> dict[str, Any]:
 def timeline(planned: Plan) -> list[dict[str, Any]]:
     """Return every step: phase, layer, resident bytes at its end and at most within it."""
     return [step._asdict() for step in planned.steps]
+
+
+def resident_by_kind(planned: Plan) -> list[dict[str, int]]:
+    """Return what is resident at the end of every step by kind of allocation, in bytes.
+
+    `REST` is what belongs to no block: buffers of the BLAS, and freed memory that the heap keeps.
+    The values of a step add up to its `resident_bytes`, but for pages that two blocks share.
+    """
+    process, steps = planned.process, planned.steps
+    # What lives to the end is freed in the last step before the program's exit.
+    last = len(steps) - 1 - (steps[-1].phase == "exit")
+    changed: list[dict[str, int]] = [defaultdict(int) for _ in range(len(steps) + 1)]
+    changed[0]["program"] = planned.program.program_bytes
+    for memory in process.memories:
+        block = memory.block
+        if block is not None:
+            size_bytes = block.chunk_bytes if block.is_written else block.resident_bytes
+            ends = memory.died + (memory.died == last)
+            changed[memory.born][memory.kind] += size_bytes
+            if ends < len(steps):
+                changed[ends][memory.kind] -= size_bytes
+    sizes: dict[str, int] = defaultdict(int)
+    found = []
+    for step, by_kind in zip(steps, changed, strict=False):
+        for kind, size_bytes in by_kind.items():
+            sizes[kind] += size_bytes
+        known = {kind: size for kind, size in sizes.items() if size}
+        found.append(known | {REST: max(0, step.resident_bytes - sum(known.values()))})
+    return found
 
 
 def changes(planned: Plan) -> list[dict[str, Any]]:

@@ -20,14 +20,13 @@ from pibench.errors import InvalidInputError
 from pibench.file_io import keep_inputs, write_whole
 from pibench.records.identity import labels_of
 from pibench.report.comparisons import closing, described
-from pibench.report.files import form_of
 from pibench.report.runs import command, target
 from pibench.report.tables import Cell, Table, numeric, plain, to_markdown
 from pibench.report.tables import escape_markdown as text
 from pibench.report.text import NOTHING, mib, signed_mib, usable_memory, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from junitparser.junitparser import FinalResult
@@ -60,6 +59,7 @@ _STATES: Final = {
     "incomparable": "could not be compared",
     "not compared": "was not compared",
 }
+_BY_ENDING: Final = {".md": "markdown", ".xml": "junit"}
 _BESIDE: Final = ("device", "source", "protocol", "batch")
 """Shown in brackets after a run's name."""
 
@@ -124,21 +124,41 @@ class Cases:
         return "\n".join([*lines, "", *(f"- {text(note)}" for note in self.notes), ""])
 
 
-def writable(paths: Sequence[Path], inputs: Iterable[Path]) -> None:
-    """Raise InvalidInputError for an unsupported output format, or an output that is an input."""
+def writable(paths: Sequence[Path], inputs: Iterable[Path], others: Collection[str] = ()) -> None:
+    """Raise InvalidInputError for an unsupported output format, or an output that is an input.
+
+    `others` are ends of names of files that the command writes too, such as "badge.svg".
+    """
     for path in paths:
-        if form_of(path) not in ("markdown", "junit"):
+        if _other(path, others) is None and _BY_ENDING.get(path.suffix.lower()) is None:
+            endings = [*_BY_ENDING, *others]
             raise InvalidInputError.at(
-                path, None, "this command writes Markdown and JUnit XML",
-                hint="end it in .md or .xml",
+                path, None, "no format that this command writes has this ending",
+                hint=f"end it in {', '.join(endings[:-1])} or {endings[-1]}",
             )  # fmt: skip
     keep_inputs(paths, inputs)
 
 
-def write(cases: Cases, paths: Sequence[Path]) -> None:
-    """Write the cases to each file, in the format of its name's ending."""
+def write(
+    cases: Cases, paths: Sequence[Path], others: Mapping[str, Callable[[], str]] | None = None
+) -> None:
+    """Write the cases to each file, in the format of its name's ending.
+
+    `others` have the content of other files by the ends of their names.
+    """
     for path in paths:
-        write_whole(path, cases.junit() if form_of(path) == "junit" else cases.markdown())
+        ending = _other(path, others or ())
+        if others and ending is not None:
+            write_whole(path, others[ending]())
+        elif _BY_ENDING[path.suffix.lower()] == "junit":
+            write_whole(path, cases.junit())
+        else:
+            write_whole(path, cases.markdown())
+
+
+def _other(path: Path, others: Iterable[str]) -> str | None:
+    """Return which of the endings the file's name has, None if none."""
+    return next((ending for ending in others if path.name.lower().endswith(ending)), None)
 
 
 def of_plans(

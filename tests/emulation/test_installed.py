@@ -182,6 +182,7 @@ def test_the_steps_of_the_action(installed: Installed) -> None:
     assert decided == "decided=true"
     assert "| VGG 16 (large.prototxt) | **no-fit** |" in summary.read_text()
     assert outcomes(installed) == (2, 1, 0)
+    assert "1 of 2 networks" in (installed.project / "pibench-out/badge.svg").read_text()
 
 
 def test_the_gate_runs_real_caffe(installed: Installed, gate: Callable[..., str]) -> None:

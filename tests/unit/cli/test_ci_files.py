@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pibench.target_kinds import kind_of
 from scripts.action_steps import script
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,9 +36,13 @@ def test_every_input_reaches_the_script_and_is_documented() -> None:
 
 
 def test_the_examples_give_what_the_action_and_the_script_take() -> None:
-    jobs = read("examples/ci/github-workflow.yml")["jobs"].values()
+    jobs = list(read("examples/ci/github-workflow.yml")["jobs"].values())
     given = [s["with"] for job in jobs for s in job["steps"] if s.get("uses") == "./vendor/pibench"]
     assert {one.get("mode", "plan") for one in given} == {"plan", "run"}
+    # The first runs real Caffe on an arm64 machine, where this target needs no emulator.
+    first = jobs[0]
+    assert first["runs-on"].endswith("-arm")
+    assert kind_of(given[0]["target"]).emulation == "other-hosts"
     assert all(script(one) for one in given)
     with pytest.raises(SystemExit, match="no such input: modus"):
         script({"modus": "run"})

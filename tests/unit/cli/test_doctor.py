@@ -119,3 +119,5 @@ def test_either_emulator_serves_a_sysroot(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert user_emulator().found == str(static)
     (tmp_path / "qemu-aarch64").touch(mode=0o755)
     assert user_emulator().found == str(tmp_path / "qemu-aarch64")
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert user_emulator().found.startswith("not needed")

@@ -268,7 +268,8 @@ def test_a_gate_names_what_cannot_be_planned_and_plans_the_rest(
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("gate.html", ".md or .xml"), ("mine", "is an input of")]
+    ("name", "message"),
+    [("gate.html", ".md, .xml, badge.svg or trace.json"), ("mine", "is an input of")],
 )
 def test_a_gate_writes_no_other_form_and_over_no_input(
     name: str, message: str, pibench: Pibench, tmp_path: Path
@@ -278,6 +279,93 @@ def test_a_gate_writes_no_other_form_and_over_no_input(
     out = mine if name == "mine" else tmp_path / name
     assert message in pibench("plan", str(mine), "-o", str(out), code=2).err
     assert mine.read_text() == networks.load("nin").prototxt
+
+
+def test_memory_over_the_steps_is_a_trace(pibench: Pibench, plans: Plans, tmp_path: Path) -> None:
+    # As Perfetto's own importer reads it: tests/browser/test_trace.py.
+    pibench("plan", "AlexNet", "NIN", "-o", "two.trace.json", "-o", tmp_path / "summary.md")
+    trace = json.loads((tmp_path / "two.trace.json").read_text())
+    assert "is 1 step" in trace["otherData"]["time_of_plans"]
+    (planned,) = plans("AlexNet", "--timeline")
+    steps = planned["timeline"]
+    of_alexnet = [event for event in trace["traceEvents"] if event["pid"] == 1]
+    slices = [event for event in of_alexnet if event["ph"] == "X"]
+    assert [(one["cat"], one["args"]["resident MiB"]) for one in slices] == [
+        (step["phase"], round(step["resident_bytes"] / 2**20, 3)) for step in steps
+    ]
+    assert [one["ts"] for one in slices] == [1000 * number for number in range(len(steps))]
+    assert {one["dur"] for one in slices} == {1000}
+    kinds = [one["args"] for one in of_alexnet if one["name"] == "resident MiB by kind"]
+    assert len({frozenset(one) for one in kinds}) == 1
+    for step, sizes in zip(steps, kinds, strict=True):
+        assert sum(sizes.values()) == pytest.approx(step["resident_bytes"] / 2**20, abs=0.1)
+    assert max(one["parameter"] for one in kinds) == pytest.approx(232.6, abs=0.1)
+    (peak,) = [one for one in of_alexnet if one["ph"] == "i"]
+    assert peak["name"] == "peak: 546 of 918 MiB usable"
+    assert slices[peak["ts"] // 1000]["args"]["most MiB"] == max(
+        one["args"]["most MiB"] for one in slices
+    )
+    assert {event["pid"] for event in trace["traceEvents"]} == {1, 2}
+
+
+def test_a_trace_of_check_has_predicted_times_too(pibench: Pibench, tmp_path: Path) -> None:
+    answer = json.loads(pibench("check", "AlexNet", "-o", "trace.json", "--json").out)
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    layers = [one for one in events if one["pid"] == 2 and one["ph"] == "X"]
+    assert {one["cat"] for one in layers} == {"predicted"}
+    ends = [one["ts"] + one["dur"] for one in layers]
+    # No slice begins before the last one has ended.
+    assert [one["ts"] for one in layers] == [0, *ends[:-1]]
+    assert ends[-1] / 1000 == pytest.approx(answer["latency_ms"], abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("networks_", "texts", "colour"),
+    [
+        (["AlexNet"], ["fits rpi3b", "546 of 918 MiB"], "#1a7f37"),
+        (["vgg16"], ["does not fit rpi3b", "1,485 of 918 MiB"], "#b3261e"),
+        (["AlexNet", "vgg16"], ["fits rpi3b", "1 of 2 networks"], "#b3261e"),
+        (["AlexNet", "bad.prototxt"], ["fits rpi3b", "1 of 2 networks, 1 refused"], "#b3261e"),
+    ],
+)
+def test_a_badge_is_a_picture_with_a_title(
+    networks_: list[str], texts: list[str], colour: str, pibench: Pibench, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.prototxt").write_text("layer {")
+    pibench("plan", *networks_, "-o", "my-badge.svg", code=None)
+    root = ET.parse(tmp_path / "my-badge.svg").getroot()  # noqa: S314  (our own)
+    svg = "{http://www.w3.org/2000/svg}"
+    assert [one.text for one in root.iter(f"{svg}text")] == texts
+    (title,) = root.iter(f"{svg}title")
+    assert (title.text or "").endswith(f"{': '.join(texts)}, planned")
+    assert root.attrib["aria-labelledby"] == title.attrib["id"]
+    assert colour in {one.get("fill") for one in root.iter(f"{svg}rect")}
+
+
+def test_names_in_a_badge_and_a_trace_are_text(pibench: Pibench, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.prototxt"
+    text = networks.load("nin").prototxt
+    mine.write_text(text.replace('name: "NIN"', 'name: "</title><script>\\033"', 1))
+    pibench("check", mine, "-o", "badge.svg", "-o", "trace.json")
+    root = ET.parse(tmp_path / "badge.svg").getroot()  # noqa: S314  (our own)
+    assert not [one for one in root.iter() if one.tag.endswith("script")]
+    named = json.loads((tmp_path / "trace.json").read_text())["traceEvents"][0]["args"]["name"]
+    assert named.startswith("</title><script>\\x1b, caffe-time")
+
+
+@pytest.mark.parametrize("name", ["badge.svg", "trace.json"])
+@pytest.mark.parametrize("command", ["plan", "check"])
+def test_a_badge_or_trace_that_cannot_be_written_is_one_line(
+    command: str, name: str, pibench: Pibench, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    done = pibench(command, "NIN", "-o", f"file/{name}", code=2)
+    assert f"file/{name}: not written: File exists; name a file" in done.line
+    (tmp_path / name).mkdir()
+    assert "Is a directory" in pibench(command, "NIN", "-o", name, code=2).line
+    # Of a network that is refused there is nothing to draw.
+    assert "no such file" in pibench("check", "no.prototxt", "-o", f"x-{name}", code=2).line
+    assert not (tmp_path / f"x-{name}").exists()
 
 
 PYTHON = """
