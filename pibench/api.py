@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Unpack
 
     from pibench.bundle.kit import Kit
-    from pibench.check import Check
+    from pibench.checks import Check
     from pibench.crosscheck.gate import GateResult
     from pibench.crosscheck.reconcile import Reconciliation
     from pibench.devices import Device
@@ -160,7 +160,7 @@ def check(
         weights: A caffemodel for a name or a path.
     """
     from pibench import devices
-    from pibench.check import check as checked
+    from pibench.checks import check as checked
 
     net = network(of, weights=weights) if isinstance(of, (str, Path)) else of
     default: Protocol = "caffe-time" if net.weights is None else "inference"

@@ -13,7 +13,7 @@ from pibench.cli.output import ignore_broken_pipe, print_json, say
 from pibench.errors import ExitCode, InvalidInputError
 
 if TYPE_CHECKING:
-    from pibench.check import Check
+    from pibench.checks import Check
 
 _EXIT = {"fit": ExitCode.OK, "no-fit": ExitCode.DISAGREEMENT}
 
@@ -53,7 +53,7 @@ def check(
 
     # Garbage collection takes a third of the time for tens of thousands of acyclic blobs and steps.
     gc.set_threshold(1_000_000)
-    from pibench.check import check as check_network
+    from pibench.checks import check as check_network
 
     given_protocol = protocol
     _, weights = opt.with_weights([model], weights or weights_option)

@@ -382,7 +382,7 @@ class Environment(Frozen):
 
 
 class CellMark(Frozen):
-    """The cell of a study that produced a record; see `pibench.sweep`.
+    """The cell of a study that produced a record; see `pibench.sweeps`.
 
     `key` is the SHA-256 of everything that determines the result, `attempt` the number of the
     attempt, and `seal` the SHA-256 of the rest of the record, which detects disk corruption.

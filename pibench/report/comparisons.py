@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from pibench.bisect import Bisection, BlobDifference
+    from pibench.bisection.search import Bisection, BlobDifference
     from pibench.crosscheck.blobs import LayerComparison
     from pibench.crosscheck.gate import GateResult
     from pibench.crosscheck.reconcile import NetworkComparison, PairComparison, Reconciliation

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from pibench.check import Check
+    from pibench.checks import Check
     from pibench.counting import Counts
     from pibench.crosscheck.cycles import Times
     from pibench.crosscheck.planned import Comparison

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pibench import devices, networks
-from pibench.check import check
+from pibench.checks import check
 from pibench.plan.environment import of_device
 from pibench.plan.planner import plan
 from pibench.verdict import judge

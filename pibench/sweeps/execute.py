@@ -24,7 +24,7 @@ from pibench.errors import ExitCode, HostError, PibenchError, extra
 from pibench.images import store
 from pibench.images.build import Builder
 from pibench.records.store import RecordStore
-from pibench.sweep.matrix import made_with
+from pibench.sweeps.matrix import made_with
 from pibench.target_kinds import kind_of_spec
 from pibench.targets.sandbox import scratch
 from pibench.targets.worker_pool import (
@@ -36,7 +36,7 @@ from pibench.targets.worker_pool import (
 
 if TYPE_CHECKING:
     from pibench.records.schema import Record
-    from pibench.sweep.matrix import Cell
+    from pibench.sweeps.matrix import Cell
 
 ATTEMPTS: Final = 2
 AROUND_S: Final = 900.0
