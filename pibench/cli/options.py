@@ -397,6 +397,8 @@ RepairAsPaper = Annotated[
 _SHAPE: Final = "Shape of a top of NAME, a Python or unknown layer: NAME=1x3x224x224; one for each."
 PythonShapes = Annotated[list[str] | None, option(_SHAPE, "--shape", metavar="SHAPE")]
 RequireFit = Annotated[bool, flag("--require-fit", help="Exit with 1 unless every network fits.")]
+_MAX_MS: Final = "Time limit of a forward pass, which its whole predicted interval has to meet."
+MaxMs = Annotated[float | None, number("--max-ms", "MS", _MAX_MS, 0)]
 Jobs = Annotated[
     int | None, number("--jobs", "N", "Networks in parallel. Default: one per core.", 1, 64)
 ]
