@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pibench import devices
 from pibench.devices import MIB
+from pibench.display import Displayed
 from pibench.engines.caffe import CAFFE
 from pibench.engines.registry import label_of
 from pibench.errors import ExitCode, InvalidInputError
@@ -57,7 +58,7 @@ class Remedy(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class Check(Displayed):
     """The answer. `prediction` is None where there is none, for the reason in `not_predicted`.
 
     `judged_time` compares the prediction with a time limit, None without a limit.

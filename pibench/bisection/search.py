@@ -23,6 +23,7 @@ from pibench.crosscheck.blobs import (
 )
 from pibench.crosscheck.sides import differing_facts, entry_of
 from pibench.crosscheck.values import NonFinite, Tolerance, describe_non_finite, distance, errors
+from pibench.display import Displayed
 from pibench.engines import registry
 from pibench.engines.base import LAYER_RTOL
 from pibench.engines.caffe import CAFFE, cut
@@ -74,7 +75,7 @@ class BlobDifference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bisection:
+class Bisection(Displayed):
     """The result; true if no layer differs.
 
     `first_divergence` is the first layer that differs, by signatures. `blob` is its whole blob,
@@ -98,6 +99,9 @@ class Bisection:
     left_out: tuple[str, ...] = ()
     cause: str
     caveats: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<{self.network}, {self.first} against {self.second}: {self.cause}>"
 
     def __bool__(self) -> bool:
         # A layer may differ by signatures although its values, compared in full, do not.

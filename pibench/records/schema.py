@@ -28,6 +28,7 @@ from pydantic import (
 )
 
 from pibench import devices
+from pibench.display import Displayed
 from pibench.setups import DEFAULT, Setup
 from pibench.target_kinds import TargetKind, kind_of
 
@@ -393,7 +394,7 @@ class CellMark(Frozen):
     seal: Sha256
 
 
-class Record(Frozen):
+class Record(Displayed, Frozen):
     """The record of one network on one target.
 
     `engine` ran it, such as `caffe`; `engine_version` is what that engine reports of itself.
@@ -470,6 +471,16 @@ class Record(Frozen):
     limits: Limits = Limits()
     environment: Environment
     provenance: dict[str, Provenance]
+
+    def __repr__(self) -> str:
+        peak = "peak unknown"
+        if self.peak_rss_bytes is not None:
+            peak = f"peak {self.peak_rss_bytes / devices.MIB:.0f} MiB"
+        facts = [f"{self.verdict} on {self.device}", peak]
+        if self.latency_ms is not None:
+            facts.append(f"{self.latency_ms:.3g} ms ({self.provenance['latency_ms'].kind})")
+        where = [self.target, *([] if self.engine == "caffe" else [self.engine]), self.protocol]
+        return f"<{self.network}, {', '.join(where)}: {', '.join(facts)}>"
 
     @field_validator("created")
     @classmethod
