@@ -163,6 +163,8 @@ def _remedies(planned: Plan, device: Device) -> Iterator[Remedy]:
         if changed is None:
             return
         try:
+            if _is_too_large(changed, under, planned.environment, device):
+                return
             found = plan(changed, protocol=under, environment=planned.environment)
         except InvalidInputError:
             return
@@ -202,6 +204,15 @@ def _remedies(planned: Plan, device: Device) -> Iterator[Remedy]:
                 return
 
 
+def _is_too_large(
+    network: Network, protocol: Protocol, environment: Environment, device: Device
+) -> bool:
+    """Return whether a network does not fit, as far as that is known without a plan."""
+    if not environment.is_caffe:
+        return False
+    return answers.least_peak_bytes(network, protocol, environment) > device.usable_bytes
+
+
 def _smaller_image(planned: Plan, device: Device) -> Iterator[Remedy]:
     """Yield a smaller image that fits. Parameters that change with the image need other weights.
 
@@ -215,9 +226,8 @@ def _smaller_image(planned: Plan, device: Device) -> Iterator[Remedy]:
     room_bytes = device.usable_bytes - planned.baseline_rss_bytes
     longer = max(height, width)
     side = float(longer)
-    found = planned
+    taken_bytes = planned.peak_rss_bytes - planned.baseline_rss_bytes
     for _ in range(_TRIES):
-        taken_bytes = found.peak_rss_bytes - found.baseline_rss_bytes
         share = min(1.0, max(0.0, room_bytes / taken_bytes))
         # At least a step smaller: what does not grow with the area is in `taken_bytes` too.
         side = min(side * math.sqrt(share), side - _STEP)
@@ -233,6 +243,7 @@ def _smaller_image(planned: Plan, device: Device) -> Iterator[Remedy]:
             found = plan(smaller, protocol=planned.protocol, environment=planned.environment)
         except InvalidInputError:
             return
+        taken_bytes = found.peak_rss_bytes - found.baseline_rss_bytes
         judged = judge(found, device)
         if judged.verdict == "fit":
             note = f"needs other weights of {next(iter(other))}" if other else ""

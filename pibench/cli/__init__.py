@@ -73,8 +73,10 @@ def explain(error: Exception) -> int:
         return int(ExitCode.INVALID_INPUT)
     if message := getattr(error, "format_message", None):
         # Typer contains its own copy of click or needs the real one: this works for both.
-        path = getattr(getattr(error, "ctx", None), "command_path", "pibench")
-        _complain(f"{message().rstrip('.')}; see: {path} --help")
+        path = getattr(getattr(error, "ctx", None), "command_path", None) or _command_path()
+        # pydantic's prefix says nothing.
+        what = message().rstrip(".").replace("Value error, ", "")
+        _complain(f"{what}; see: {path} --help")
         return int(ExitCode.INVALID_INPUT)
     if settings.traceback_wanted():
         raise error
@@ -82,6 +84,13 @@ def explain(error: Exception) -> int:
         f"internal error: {type(error).__name__}: {error}; set PIBENCH_TRACEBACK=1 to see where"
     )
     return int(ExitCode.ENVIRONMENT)
+
+
+def _command_path() -> str:
+    """Return the command of the arguments, for errors that do not name it."""
+    from pibench.cli.app import NAMES
+
+    return " ".join(["pibench", *(word for word in sys.argv[1:2] if word in NAMES)])
 
 
 def _complain(line: str) -> None:

@@ -40,6 +40,30 @@ ALIASES: Final = {
     "version": ("--version",),
 }
 """Words that other tools use for commands, and what they mean here."""
+LIKE: Final = {
+    "analyze": "check",
+    "benchmark": "run",
+    "build": "image build",
+    "compile": "networks convert",
+    "convert": "networks convert",
+    "diff": "reconcile",
+    "estimate": "plan",
+    "export": "networks export",
+    "fits": "check",
+    "gate": "check",
+    "info": "networks show",
+    "install": "doctor",
+    "latency": "predict",
+    "memory": "plan",
+    "plot": "report",
+    "profile": "run",
+    "setup": "doctor",
+    "show": "networks show",
+    "test": "check",
+    "time": "predict",
+    "validate": "reconcile",
+}
+"""Words for which no command is close enough to be certain, and the one to look at."""
 
 
 class Commands(TyperGroup):
@@ -54,6 +78,7 @@ class Commands(TyperGroup):
             args = [*args[1:], "--help"]
         if args:
             args = [*ALIASES.get(args[0], args[:1]), *args[1:]]
+            _refuse_options_first(args)
         ctx.default_map = settings.defaults(sorted(self.commands))
         rest: list[str] = super().parse_args(ctx, args)
         return rest
@@ -70,6 +95,10 @@ class Commands(TyperGroup):
                 raise InvalidInputError(
                     f"{name!r} is not a command, but it names a network",
                     hint=f"pibench {command} {shlex.quote(name)}",
+                )
+            if name in LIKE:
+                raise InvalidInputError(
+                    f"there is no command {name!r}", hint=f"did you mean pibench {LIKE[name]}?"
                 )
         return super().resolve_command(ctx, args)
 
@@ -200,6 +229,9 @@ _ENTRIES: Final = (
 )
 
 
+NAMES: Final = frozenset(one.name for one in _ENTRIES)
+
+
 def application(words: Sequence[str] | None = None) -> typer.Typer:
     """Return the command line; for `words`, with the options of the command that these name.
 
@@ -227,6 +259,17 @@ def application(words: Sequence[str] | None = None) -> typer.Typer:
         else:
             app.command(one.name, hidden=not one.group, **how)(one.command)
     return app
+
+
+def _refuse_options_first(words: Sequence[str]) -> None:
+    """Reject options of a command in front of it. Raises InvalidInputError."""
+    places = [place for place, word in enumerate(words) if word in NAMES]
+    if places and words[0].startswith("--") and words[0] not in ("--help", "--version"):
+        first = places[0]
+        moved = shlex.join(["pibench", words[first], *words[first + 1 :], *words[:first]])
+        raise InvalidInputError(
+            f"{words[0]} is in front of the command", hint=f"options come after it: {moved}"
+        )
 
 
 def _named(words: Sequence[str]) -> str:

@@ -70,9 +70,11 @@ def engine_of(spec: str) -> Engine:
     if name not in _registered:
         _load_entry_points()
     if name not in _registered:
-        raise InvalidInputError(
-            f"there is no engine {name!r}", hint=f"the engines are: {', '.join(_registered)}"
-        )
+        known, is_single, version = spec.partition("=")
+        hint = f"the engines are: {', '.join(_registered)}"
+        if is_single and known in _registered:
+            hint = f"did you mean {known}=={version}?"
+        raise InvalidInputError(f"there is no engine {name!r}", hint=hint)
     engine = _registered[name].at(version) if separator else _registered[name]
     return engine.having(settings) if settings else engine
 

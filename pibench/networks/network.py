@@ -378,7 +378,7 @@ def _with_python_shapes(network: Network, texts: Sequence[str]) -> Network:
         if name not in layers:
             known = ", ".join(map(repr, layers)) or "none"
             raise InvalidInputError.at(
-                network.source,
+                network.place,
                 None,
                 f"--shape {text}: it has no Python or unknown layer {name!r}",
                 hint=f"those here: {known}",

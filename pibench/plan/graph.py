@@ -54,10 +54,10 @@ class Node:
         self.tops = tops
         self.params = params
         self.losses = _losses(proto, len(tops))
-        specs = proto.param
-        self.learns = [
-            index >= len(specs) or specs[index].lr_mult > 0 for index in range(len(params))
-        ]
+        self.learns = [True] * len(params)
+        if params:
+            for index, spec in enumerate(proto.param[: len(params)]):
+                self.learns[index] = spec.lr_mult > 0
         self.propagate = [False] * len(bottoms)
         self.needs_backward = False
 

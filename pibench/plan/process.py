@@ -149,8 +149,8 @@ class Process:
 
     def end_step(self, phase: str, layer: str) -> None:
         """Record the resident bytes now; the heap's own peak lies within the step."""
-        heap = self.heap
-        rest = self.program_bytes + self.buffers_bytes
+        heap, blas = self.heap, self.blas
+        rest = self.program_bytes + (blas.resident_bytes if blas else 0)
         peak = rest + heap.peak_bytes
         if peak > self.peak_bytes:
             self.peak_bytes, self.peak_step = peak, len(self.steps)

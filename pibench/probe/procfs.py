@@ -31,3 +31,8 @@ def read_int(fields, name):
 def high_water_kib():
     """Return this process's own peak of resident memory so far, as the kernel counts it."""
     return read_int(read_fields("/proc/self/status"), "VmHWM")
+
+
+def resident_kib():
+    """Return this process's own resident memory now, as the kernel counts it."""
+    return read_int(read_fields("/proc/self/status"), "VmRSS")

@@ -35,7 +35,7 @@ from pibench.target_kinds import TargetKind, kind_of
 if TYPE_CHECKING:
     from pibench.devices import Device
 
-SCHEMA_VERSION: Final = "1.9"
+SCHEMA_VERSION: Final = "1.10"
 WEIGHTS_GIVEN: Final = "with the weights given"
 """The reason recorded with outputs if the user gave the weights, so that none were generated."""
 JSON_SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -187,6 +187,22 @@ class LatencyInterval(Frozen):
     low_ms: Milliseconds
     high_ms: Milliseconds
     confidence: Annotated[PositiveFloat, Field(lt=1), _unit("1")]
+
+
+class StartUp(Frozen):
+    """What came before the timed passes of `inference`, and what is resident after them.
+
+    `load_ms` is the time to read the model and its weights and set the network up, `first_pass_ms`
+    that of the first forward pass, which also allocates: an untimed pass, or the first timed one if
+    there is none. `loaded_peak_rss_bytes` is the peak until the network was set up,
+    `steady_rss_bytes` what is resident after the last timed pass. Both are of the whole process,
+    and None where a program of the host emulates it. Their provenance is that of the peak.
+    """
+
+    load_ms: Milliseconds
+    first_pass_ms: Milliseconds | None = None
+    loaded_peak_rss_bytes: Bytes | None = None
+    steady_rss_bytes: Bytes | None = None
 
 
 class BlobSummary(Frozen):
@@ -410,7 +426,8 @@ class Record(Displayed, Frozen):
     that were given for a model file, such as 1x3x224x224. `network_format` is onnx or tflite for a
     user's own model file: `network_sha256` is then the file's, `weights_sha256` that of files with
     weights beside it, and `inputs` has what the file declares. `latency_ms` is
-    the median of the forward passes that count; `samples` are all of them. `weights_file_bytes` is
+    the median of the forward passes that count; `samples` are all of them. `start_up` is None with
+    `caffe-time`, with memory-only compute and in records before 1.10. `weights_file_bytes` is
     the caffemodel's size or, if none was written, the size it would have. An empty `layers` or
     `outputs` counts as unavailable. `network_source` is "zoo" or the prototxt's path as it was
     given, in older records only the file's name. `seed` and `input_sha256` belong to the input of
@@ -419,7 +436,7 @@ class Record(Displayed, Frozen):
     provenance.
     """
 
-    schema_version: Literal["1.9"] = SCHEMA_VERSION
+    schema_version: Literal["1.10"] = SCHEMA_VERSION
     record_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] = Field(
         default_factory=lambda: uuid4().hex
     )
@@ -461,6 +478,7 @@ class Record(Displayed, Frozen):
     repeats: Count = 1
     samples: tuple[Sample, ...] = ()
     latency_interval: LatencyInterval | None = None
+    start_up: StartUp | None = None
     seed: Whole | None = None
     input_sha256: Sha256 | None = None
     outputs: tuple[OutputBlob, ...] = ()

@@ -85,8 +85,9 @@ def _row(record: Record, name: str, link: str) -> dict[str, Cell | str]:
     headroom = signed_mib(record.headroom_bytes)
     twin = headroom != NOTHING and record.provenance["headroom_bytes"].kind == "twin"
     size_bytes = record.weights_file_bytes
-    # A bare time could be mistaken for the board's.
+    # A bare time could be mistaken for the board's, and an emulated one is not near it.
     kind = "" if record.latency_ms is None else record.provenance["latency_ms"].kind
+    latency_ms = None if kind == "emulated" else record.latency_ms
     return {
         "Network": Cell(text=name, link=link),
         "Device": record.device,
@@ -99,7 +100,7 @@ def _row(record: Record, name: str, link: str) -> dict[str, Cell | str]:
         "RAM\nMiB": ram,
         "Head\nMiB": Cell(text=headroom, short=headroom, kind="twin" if twin else ""),
         "Size\nMB": number(None if size_bytes is None else size_bytes / MB, 1),
-        "Latency\nms": Cell(text=milliseconds(record.latency_ms), kind=kind),
+        "Latency\nms": Cell(text=milliseconds(latency_ms), kind=kind if latency_ms else ""),
         "Evidence": evidence_in_a_word(record),
     }
 
@@ -330,7 +331,7 @@ def timing(record: Record) -> list[str]:
     """Return the lines about a record's passes; none if nothing was timed."""
     if not record.samples:
         return []
-    lines = [line for line in (_passes(record), _excluded(record)) if line]
+    lines = [line for line in (_passes(record), _start_up(record), _excluded(record)) if line]
     if record.provenance["latency_ms"].kind == "measured" or set_aside(record.samples):
         lines += _state(record)
     return lines
@@ -358,6 +359,22 @@ def _passes(record: Record) -> str | None:
         return f"{text}; {why_no_interval(record.samples) or 'no interval'}"
     confidence = f"{100 * interval.confidence:.0f} %"
     return f"{text}, {confidence} interval {_ms(interval.low_ms)} to {_ms(interval.high_ms)} ms"
+
+
+def _start_up(record: Record) -> str | None:
+    """Return what came before the timed passes, and what is resident after them."""
+    found = record.start_up
+    if found is None:
+        return None
+    kind = record.provenance["peak_rss_bytes"].kind
+    peak, steady = _mib(found.loaded_peak_rss_bytes), _mib(found.steady_rss_bytes)
+    first_ms = found.first_pass_ms
+    return _joined(
+        f"loaded in {_ms(found.load_ms)} ms {kind}",
+        None if first_ms is None else f"first pass {_ms(first_ms)} ms",
+        f"peak {peak} until loaded" if peak else None,
+        f"{steady} resident after the passes" if steady else None,
+    )
 
 
 def _excluded(record: Record) -> str | None:

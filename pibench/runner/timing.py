@@ -10,6 +10,7 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from pibench.devices import KIB, MIB
 from pibench.records.schema import (
     COMPUTE_FIELDS,
     WEIGHTS_GIVEN,
@@ -18,6 +19,7 @@ from pibench.records.schema import (
     OutputBlob,
     Provenance,
     Sample,
+    StartUp,
 )
 from pibench.records.statistics import interval_of, is_outlier, median_ms, set_aside
 
@@ -41,7 +43,6 @@ THROTTLE_BITS: Final = {
 (Raspberry Pi documentation, `vcgencmd get_throttled`)."""
 _NOW: Final = 0xF
 _OCCURRED_SHIFT: Final = 16
-MIB: Final = 2**20
 
 Reading: TypeAlias = dict[str, Any]
 """One reading of the probe: see MachineState.read in pibench/probe/machine_state.py."""
@@ -135,11 +136,29 @@ def _inference_times(
         "outputs": outputs,
         "signatures": tuple(LayerSignature(**signature) for signature in signatures),
         "input_sha256": inference.get("input_sha256"),
+        "start_up": _start_up(inference, emulated=context.on_another_machine),
     }, {
         "latency_ms": _counted(samples, timed, untimed),
         "layers": of_layers,
         "outputs": of_outputs,
     }
+
+
+def _start_up(inference: dict[str, Any], *, emulated: bool) -> StartUp | None:
+    """Return what came before the timed passes; None if a bundle's older probe left it out."""
+    if inference.get("load_ms") is None:
+        return None
+    passes_ms = [*inference.get("warmup_ms", []), *inference["totals_ms"]]
+    sizes = {
+        "loaded_peak_rss_bytes": inference.get("read_high_water_kib"),
+        "steady_rss_bytes": inference.get("steady_kib"),
+    }
+    return StartUp(
+        load_ms=inference["load_ms"],
+        first_pass_ms=next(iter(passes_ms), None),
+        # They contain the emulator's.
+        **{name: None if emulated or kib is None else kib * KIB for name, kib in sizes.items()},
+    )
 
 
 def _caffe_time_layers(network: NetworkFacts, lines: list[list[Any]]) -> tuple[LayerTime, ...]:

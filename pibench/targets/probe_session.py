@@ -145,8 +145,11 @@ class InferenceResult(Reported):
     outputs: list[dict[str, Any]] = []
     signatures: list[dict[str, Any]] = []
     input_sha256: Text | None = None
+    load_ms: NonNegativeFloat | None = None
+    warmup_ms: list[NonNegativeFloat] = []
     read_high_water_kib: Bytes | None = None
     high_water_kib: Bytes | None = None
+    steady_kib: Bytes | None = None
 
 
 class CaffeTimeResult(Reported):

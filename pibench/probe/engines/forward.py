@@ -16,7 +16,7 @@ import time
 from ..log import RESULT
 from ..log import LogReader as AnyLogReader
 from ..machine_state import MachineState
-from ..procfs import high_water_kib
+from ..procfs import high_water_kib, resident_kib
 from ..programs import RUN
 from ..values import fill, practised, print_layer, print_outputs
 
@@ -74,12 +74,16 @@ def run_forward(engine, spec):
     layers = layers_of(spec)
     spec["ends"]["outputs"] = ends + [blob for blob in layers if blob["inside"]]
     try:
+        started = time.perf_counter()
         net = engine.Net(spec)
+        result = {"layers": [], "totals_ms": [], "warmup_ms": []}
+        result["load_ms"] = (time.perf_counter() - started) * 1000.0
         read_kib = high_water_kib()
         inputs, input_sha256 = inputs_of(spec)
         for _ in range(spec["warmup"]):
+            started = time.perf_counter()
             net.forward(inputs)
-        result = {"layers": [], "totals_ms": []}
+            result["warmup_ms"].append((time.perf_counter() - started) * 1000.0)
         readings = [state.read()]
         outputs = None
         for _ in range(spec["repeats"]):
@@ -89,6 +93,7 @@ def run_forward(engine, spec):
             result["totals_ms"].append((time.perf_counter() - started) * 1000.0)
             readings.append(state.read())
         readings.append(state.settled())
+        result["steady_kib"] = resident_kib()
         if outputs is None:
             outputs = net.forward(inputs)
     except Exception as error:

@@ -8,7 +8,7 @@ import time
 
 from ..log import RESULT
 from ..machine_state import MachineState
-from ..procfs import high_water_kib
+from ..procfs import high_water_kib, resident_kib
 from ..values import PIXELS, fill, practised, print_layer, print_outputs
 
 # A system call that no kernel has; the counter recognizes it (MARK in counter.c).
@@ -27,15 +27,19 @@ def run_inference(spec):
     # above the network's memory, and prevent that from being given back.
     projector = practised() if spec["values"] else None
     caffe.set_mode_cpu()
+    started = time.perf_counter()
     if spec["weights"]:
         net = caffe.Net(spec["model"], caffe.TEST, weights=spec["weights"])
     else:
         net = caffe.Net(spec["model"], caffe.TEST)
+    result = {"layers": [], "totals_ms": [], "warmup_ms": []}
+    result["load_ms"] = (time.perf_counter() - started) * 1000.0
     read_kib = high_water_kib()
     input_sha256 = fill_inputs(net, spec)
     for _ in range(spec["warmup"]):
+        started = time.perf_counter()
         net.forward()
-    result = {"layers": [], "totals_ms": []}
+        result["warmup_ms"].append((time.perf_counter() - started) * 1000.0)
     # Around each pass, and a last one: see machine_state.
     readings = [state.read()]
     for _ in range(spec["repeats"]):
@@ -47,6 +51,7 @@ def run_inference(spec):
         result["layers"] = time_layers(net, spec["repeats"])
     readings.append(state.settled())
     result.update({"readings": readings, "state": state.describe()})
+    result["steady_kib"] = resident_kib()
     if spec["values"]:
         # In-place layers that run more than once corrupt what later layers read, and the
         # inputs where those are changed in place. So the values take one separate pass.

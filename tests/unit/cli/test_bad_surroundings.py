@@ -203,7 +203,7 @@ def test_what_only_training_has_is_checked_for_caffe_time(tmp_path: Path) -> Non
 
 
 def a_record() -> Record:
-    text = Path(__file__).parent.parent / "records" / "record-1.9.json"
+    text = Path(__file__).parent.parent / "records" / "record-1.10.json"
     return Record.model_validate_json(text.read_text())
 
 

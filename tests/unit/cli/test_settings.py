@@ -127,12 +127,57 @@ def test_a_setting_that_is_no_table_is_refused(pibench: Pibench) -> None:
         (("predict", "NIN", "--threads", "9"), "4 cores"),
         (("report", "here.prototxt"), "pibench run --out"),
         (("reconcile", "here.prototxt", "here.prototxt"), "pibench run --out"),
+        (("compare", "missing.jsonl"), "give records (JSON lines)"),
+        (("pln", "NIN"), "Did you mean 'plan'?"),
+        (("help", "plann"), "Did you mean 'plan'?"),
+        (("profile", "NIN"), "did you mean pibench run?"),
+        (("convert", "NIN"), "did you mean pibench networks convert?"),
+        (("latency", "NIN"), "did you mean pibench predict?"),
+        (("--json", "plan", "NIN"), "options come after it: pibench plan NIN --json"),
+        (("plan",), "pibench plan --help"),
+        (("check",), "pibench check --help"),
+        (("plan", "NIN", "--batch", "0"), "give 1 to 65536"),
+        (("plan", "NIN", "--batch", "x"), "a valid integer"),
+        (("plan", "NIN", "--input", "0x0"), "such as 229x229"),
+        (("plan", "NIN", "--protocol", "infer"), "is not one of 'caffe-time', 'inference'"),
+        (("plan", "NIN", "--engine", "tensorflow"), "caffe, opencv, onnxruntime, ncnn, litert"),
+        (("plan", "NIN", "--engine", "opencv=4.6"), "did you mean opencv==4.6?"),
+        (("plan", "NIN", "--engine", "onnxruntime"), "pibench run NETWORK --engine onnxruntime"),
+        (("plan", "https://example.org/deploy.prototxt"), "download it, and name the file"),
+        (("plan", "missing.prototxt"), "check the path"),
+        (("plan", "empty"), "name the network's file"),
+        (("plan", "w.caffemodel"), "give the prototxt"),
+        (("plan", "NIN", "--weights", "missing.caffemodel"), "check the path"),
+        (("check", "NIN", "AlexNet"), "no such file"),
+        (("plan", "NIN", "--max-batch=yes"), "see: pibench plan --help"),
+        (("plan", "NIN", "--reserve", "2000"), "in MiB"),
+        (("plan", "NIN", "--reserve", "-5"), "not in the range 0<=x"),
+        (("plan", "NIN", "--shape", "data=1x3"), "NIN: --shape data=1x3: it has no Python"),
+        (("plan", "NIN", "-o", "out.pdf"), "end it in "),
+        (("run", "NIN", "--machine", "pi3"), "'virt', 'raspi3b'"),
+        (("run", "NIN", "--blas", "mkl"), "'openblas', 'reference', 'atlas'"),
+        (("run", "NIN", "--threads", "0"), "1<=x<=64"),
+        (("run", "NIN", "--keep-blobs", "fc9"), "--protocol inference --compute real"),
+        (("run", "NIN", "--target", "ssh://"), "ssh://pi@raspberrypi.local"),
+        (("board", "check", "pi@raspberrypi"), "ssh://pi@raspberrypi.local"),
+        (("report", "missing.jsonl"), "run wrote with --out"),
+        (("report", "here.prototxt", "-o", "x.pdf"), "end it in .html"),
+        (("reconcile", "here.prototxt"), "pibench run --out"),
+        (("image", "build", "nonsense"), "choose from twin"),
+        (("bisect", "NIN", "caffe"), "Missing argument 'B'"),
+        (("sweep", "NIN"), "add --out DIR"),
+        (("networks", "show", "Foo"), "pibench networks list"),
+        (("import", "missing"), "pi-results.jsonl"),
+        (("predict", "NIN", "--clock", "0"), "100<=x<=10000"),
     ],
 )
 def test_a_slip_is_one_line_with_the_next_step(
     pibench: Pibench, words: tuple[str, ...], step: str
 ) -> None:
     Path("here.prototxt").write_text('name: "x"')
+    Path("empty").mkdir()
+    # A caffemodel that has a name and nothing else.
+    Path("w.caffemodel").write_bytes(b"\x0a\x01x")
     assert step in pibench(*words, code=2).line
 
 

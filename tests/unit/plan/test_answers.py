@@ -16,6 +16,7 @@ from pibench.networks.network import Network, parse_image_size
 from pibench.plan.answers import (
     LargestBatch,
     LargestImage,
+    least_peak_bytes,
     max_batch,
     max_image,
     optimizations,
@@ -23,7 +24,9 @@ from pibench.plan.answers import (
 )
 from pibench.plan.environment import Environment, of_device
 from pibench.plan.planner import plan
+from pibench.records.schema import Protocol
 from pibench.verdict import Observation, decide, judge
+from tests.wild.networks import WILD
 
 ROOMY = devices.load("rpi4b_1gb")
 SMALL = dataclasses.replace(devices.load("rpi3b"), usable_bytes=100 * 2**20)
@@ -44,6 +47,26 @@ def test_the_band_makes_a_verdict_borderline(pi: Environment) -> None:
         device = dataclasses.replace(ROOMY, usable_bytes=usable)
         judged = judge(planned, device)
         assert (judged.verdict, judged.headroom_bytes) == (verdict, usable - peak)
+
+
+@pytest.mark.parametrize("protocol", ["caffe-time", "inference"])
+@pytest.mark.parametrize("name", sorted(WILD))
+def test_no_plan_is_below_the_least_peak(
+    name: str, protocol: Protocol, wild: Callable[..., Network], pi: Environment
+) -> None:
+    network = wild(name)
+    try:
+        planned = plan(network, protocol=protocol, environment=pi)
+    except InvalidInputError:
+        pytest.skip("Caffe does not run it under this protocol")
+    least_bytes = least_peak_bytes(network, protocol, pi)
+    assert planned.baseline_rss_bytes < least_bytes <= planned.peak_rss_bytes
+
+
+def test_the_least_peak_of_large_networks_tells_something(pi: Environment) -> None:
+    for name in ("ResNetV2-269", "VGG 16"):
+        least_bytes = least_peak_bytes(networks.load(name), "caffe-time", pi)
+        assert least_bytes > devices.load("rpi3b").usable_bytes
 
 
 @pytest.mark.parametrize("share", [-0.99, 0.0, 0.99])

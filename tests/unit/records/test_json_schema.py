@@ -46,7 +46,7 @@ def test_every_record_file_validates(
 
 
 @pytest.mark.parametrize(
-    "version", ["1.0", "1.1", "1.2", "1.3", "1.4", "1.5", "1.6", "1.7", "1.8", "1.9"]
+    "version", ["1.0", "1.1", "1.2", "1.3", "1.4", "1.5", "1.6", "1.7", "1.8", "1.9", "1.10"]
 )
 def test_an_older_record_validates_once_it_is_read(
     version: str, tmp_path: Path, validator: Draft202012Validator

@@ -105,9 +105,9 @@ def test_zeros_after_a_power_cut_are_a_torn_line(tmp_path: Path, make_record: Ma
         (b'{"schema_version": "1.0", {"schema_version": "1.0"}', "not valid JSON"),
         (b"[1, 2]", "schema_version is missing"),
         (b"{}", "schema_version is missing"),
-        (b'{"schema_version": "2.0"}', "a record of version '2.0'; this pibench reads 1.9"),
+        (b'{"schema_version": "2.0"}', "a record of version '2.0'; this pibench reads 1.10"),
         (b'{"schema_version": "1.0"}', "not a record: network: Field required (and "),
-        (b'{"schema_version": "1.9", "later": 1}', "not a record: network: Field required (and "),
+        (b'{"schema_version": "1.10", "later": 1}', "not a record: network: Field required (and "),
     ],
 )
 def test_what_is_not_a_record_is_named_with_its_line(
@@ -138,7 +138,7 @@ def test_a_later_minor_version_is_read_less_its_new_fields(
     tmp_path: Path, make_record: MakeRecord
 ) -> None:
     record = make_record()
-    data = record.model_dump(mode="json") | {"schema_version": "1.10", "energy_j": 3.0}
+    data = record.model_dump(mode="json") | {"schema_version": "1.99", "energy_j": 3.0}
     data["evidence"]["throttled"] = False
     data["layers"][0]["bytes"] = 12
     data["provenance"]["energy_j"] = {"kind": "measured", "reason": ""}
@@ -153,7 +153,7 @@ def test_a_record_of_an_earlier_version_is_upgraded(tmp_path: Path, version: str
     path = tmp_path / "records.jsonl"
     path.write_text(json.dumps(old) + "\n")
     (record,) = RecordStore(path).read()
-    assert record.schema_version == "1.9"
+    assert record.schema_version == "1.10"
     assert record.peak_rss_bytes == old["peak_rss_bytes"]
     assert record.emulator_rss_bytes == old.get("emulator_rss_bytes")
     if version == "1.0":

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pibench.crosscheck.claims import check_claims
-from pibench.records.schema import Environment, Evidence, GuestEnvironment, Provenance, Sample
+from pibench.devices import MIB
+from pibench.records.schema import (
+    Environment,
+    Evidence,
+    GuestEnvironment,
+    Provenance,
+    Sample,
+    StartUp,
+)
 from pibench.records.statistics import interval_of, median_ms
 from pibench.report.ledger import print_reproduction
 from pibench.report.runs import evidence_in_a_word, how_it_ran, print_records
@@ -109,8 +117,33 @@ def test_the_records_of_a_run_at_80_columns(paper_run: list[Record]) -> None:
     assert "> lower bound" in text
 
 
-def test_a_time_states_what_kind_it_is(make_record: Callable[..., Record]) -> None:
-    assert "3200 emulated" in shown([make_record()])
+def test_an_emulated_time_is_in_no_table(make_record: Callable[..., Record]) -> None:
+    emulated = make_record()
+    assert emulated.latency_ms == 3200
+    assert "3200" not in shown([emulated])
+    twin = dict.fromkeys(emulated.provenance, Provenance(kind="twin"))
+    on_twin = make_record(
+        target="twin",
+        machine=None,
+        provenance=emulated.provenance
+        | twin
+        | {
+            "outputs": emulated.provenance["outputs"],
+            "emulator_rss_bytes": emulated.provenance["emulator_rss_bytes"],
+        },
+    )
+    assert "3200 twin" in shown([on_twin])
+
+
+def test_what_came_before_the_passes_is_shown(make_record: Callable[..., Record]) -> None:
+    sizes = {"loaded_peak_rss_bytes": 90 * MIB, "steady_rss_bytes": 95 * MIB}
+    start_up = StartUp(load_ms=412.5, first_pass_ms=61.25, **sizes)
+    samples = tuple(Sample(latency_ms=value) for value in (50.0, 51.0, 52.0))
+    text = " ".join(shown([make_record(samples=samples, start_up=start_up)]).split())
+    assert (
+        "loaded in 412 ms emulated, first pass 61.25 ms, peak 90.0 MiB until loaded, "
+        "95.0 MiB resident after the passes" in text
+    )
 
 
 def test_how_it_ran_is_reported_once_per_way(make_record: Callable[..., Record]) -> None:

@@ -295,7 +295,11 @@ def test_inference_gives_outputs_and_layers(
         "outputs": [blob],
         "signatures": [signature],
         "input_sha256": "f" * 64,
+        "load_ms": 420.0,
+        "warmup_ms": [47.0],
+        "read_high_water_kib": 4,
         "high_water_kib": 5,
+        "steady_kib": 3,
     }
     seen = result(inference=inference)
     del seen["caffe_time"]
@@ -303,6 +307,14 @@ def test_inference_gives_outputs_and_layers(
     assert (made.latency_ms, made.repeats) == (42.0, 3)
     assert [one.latency_ms for one in made.samples] == [41.0, 42.0, 43.0]
     assert made.latency_interval is not None
+    assert made.start_up is not None
+    assert (made.start_up.load_ms, made.start_up.first_pass_ms) == (420.0, 47.0)
+    sizes = (made.start_up.loaded_peak_rss_bytes, made.start_up.steady_rss_bytes)
+    assert sizes == (4096, 3072)
+    # Seen from outside, an emulated process's sizes contain the emulator's.
+    elsewhere = record(seen, target="sysroot", request={"protocol": "inference"}).start_up
+    assert elsewhere is not None
+    assert (elsewhere.load_ms, elsewhere.loaded_peak_rss_bytes) == (420.0, None)
     assert made.environment.guest.unavailable == {"clock_hz": "no cpufreq"}
     assert made.outputs[0].model_dump(mode="json") == blob
     assert made.layers[0].forward_ms == 4.5
