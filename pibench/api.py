@@ -618,7 +618,7 @@ class Fit(display.Displayed):
             f"{self.network}{self._engine} {words} {self.device.id}: peak {peak} {of}",
             self.evidence,
             _at_the_peak(self.planned) if self.planned else "",
-            str(self.judged_time or ""),
+            "" if self.judged_time is None else str(self.judged_time),
         ]
         return f"<{'; '.join(filter(None, facts))}>"
 

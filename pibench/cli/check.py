@@ -145,8 +145,10 @@ def _changed(change: str, model: str, given: dict[str, list[str]]) -> str:
     return _command("plan", model, given | {option: [value]})
 
 
-def time_answer(judged: TimeJudgement) -> dict[str, Any]:
-    """Return a time compared with its limit, for JSON."""
+def time_answer(judged: TimeJudgement | None) -> dict[str, Any] | None:
+    """Return a time compared with its limit, for JSON; None without a limit."""
+    if judged is None:
+        return None
     interval = None if judged.low_ms is None else [judged.low_ms, judged.high_ms]
     return {
         "max_ms": judged.max_ms,
@@ -171,7 +173,7 @@ def _answer(found: Check, model: str, given: dict[str, list[str]]) -> dict[str, 
         if one is None
         else {"kind": "predicted", "reason": f"stack {one.stack}, {one.threads} threads"}
     )
-    answer["time_limit"] = found.judged_time and time_answer(found.judged_time)
+    answer["time_limit"] = time_answer(found.judged_time)
     answer["fits_with"] = [
         {
             "change": remedy.change,

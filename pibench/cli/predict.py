@@ -420,7 +420,7 @@ def _answer(
         "threads": prediction.threads,
         "data": prediction.data,
         **{name: getattr(prediction, name) for name in names},
-        "time_limit": judged and time_answer(judged),
+        "time_limit": time_answer(judged),
         "layers": [
             {
                 "name": layer.work.name,
