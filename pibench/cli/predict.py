@@ -150,7 +150,9 @@ def predict(
 
         layers = zip(names, map(layer_table, predictions), strict=True) if per_layer else ()
         notes = footnotes(predictions, rates, counted=counted)
-        notes += [f"{name}: {one}." for name, one in zip(names, judged, strict=True) if one]
+        notes += [
+            f"{name}: {one}." for name, one in zip(names, judged, strict=True) if one is not None
+        ]
         print_tables(prediction_table(predictions, names), layers, notes)
     for error in refused.values():
         say(error.line())

@@ -495,8 +495,9 @@ class Record(Displayed, Frozen):
         if self.peak_rss_bytes is not None:
             peak = f"peak {self.peak_rss_bytes / devices.MIB:.0f} MiB"
         facts = [f"{self.verdict} on {self.device}", peak]
-        if self.latency_ms is not None:
-            facts.append(f"{self.latency_ms:.3g} ms ({self.provenance['latency_ms'].kind})")
+        kind = self.provenance["latency_ms"].kind
+        if self.latency_ms is not None and kind != "emulated":
+            facts.append(f"{self.latency_ms:.3g} ms ({kind})")
         where = [self.target, *([] if self.engine == "caffe" else [self.engine]), self.protocol]
         return f"<{self.network}, {', '.join(where)}: {', '.join(facts)}>"
 

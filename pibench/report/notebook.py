@@ -14,8 +14,9 @@ from markupsafe import Markup
 
 from pibench.report.comparisons import conclusions, differences, layers_table, pair_table
 from pibench.report.page_figures import PHASES
+from pibench.report.runs import table
 from pibench.report.tables import Cell, Table, to_html
-from pibench.report.text import MIB, NOTHING, mib, milliseconds, signed_mib, visible
+from pibench.report.text import MIB, mib, milliseconds, signed_mib, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -135,12 +136,8 @@ def _facts(rows: Mapping[str, str | Cell | None]) -> Markup:
 
 
 def _list(rows: Iterable[Mapping[str, str | Cell]], numeric: Sequence[str] = ()) -> Markup:
-    """Return a table of the first rows, and how many more there are."""
-    found = [*rows]
-    table = to_html(Table.of(found[:_ROWS], numeric=numeric))
-    if len(found) <= _ROWS:
-        return table
-    return table + Markup("<p>and {} more</p>").format(len(found) - _ROWS)
+    """Return a table of the first rows."""
+    return to_html(Table.of([*rows][:_ROWS], numeric=numeric))
 
 
 def _lines(lines: Iterable[str]) -> Markup:
@@ -244,6 +241,11 @@ def _of_fit(fit: Fit) -> Markup:
 def _of_record(record: Record) -> Markup:
     kinds = {name: provenance.kind for name, provenance in record.provenance.items()}
     engine = " ".join(filter(None, (record.engine, record.engine_version)))
+    # An emulated time is not near the board's.
+    latency_ms = None if kinds["latency_ms"] == "emulated" else record.latency_ms
+    time = None
+    if latency_ms is not None:
+        time = Cell(text=f"{milliseconds(latency_ms)} ms", kind=kinds["latency_ms"])
     return _facts(
         {
             record.network: Cell(text=record.verdict, chip="verdict"),
@@ -254,29 +256,19 @@ def _of_record(record: Record) -> Markup:
             "headroom": Cell(
                 text=f"{signed_mib(record.headroom_bytes)} MiB", kind=kinds["headroom_bytes"]
             ),
-            "time": Cell(text=f"{milliseconds(record.latency_ms)} ms", kind=kinds["latency_ms"]),
+            "time": time,
             "evidence": record.evidence.summary,
         }
     )
 
 
 def _of_sweep(sweep: Sweep) -> Markup:
-    rows: list[dict[str, str | Cell]] = [
-        {
-            "Network": record.network,
-            "Batch": str(record.batch),
-            "Device": record.device,
-            "Target": record.target,
-            "Engine": record.engine,
-            "Verdict": Cell(text=record.verdict, chip="verdict"),
-            "Peak MiB": mib(record.peak_rss_bytes),
-            "ms": milliseconds(record.latency_ms) if record.latency_ms is not None else NOTHING,
-        }
-        for record in sweep.records
-    ]
-    table = _list(rows, numeric=("Batch", "Peak MiB", "ms"))
+    records = sweep.records
+    shown = to_html(table(records[:_ROWS])) if records else Markup()
+    more = len(records) - _ROWS
     failed = [f"failed: {label}: {message}" for label, (_, message) in sweep.summary.failed.items()]
-    return _lines([repr(sweep)[1:-1]]) + table + _lines(failed[:_ROWS])
+    lines = [f"and {more} more: Sweep.records"] if more > 0 else []
+    return _lines([repr(sweep)[1:-1]]) + shown + _lines([*lines, *failed[:_ROWS]])
 
 
 def _of_bisection(found: Bisection) -> Markup:

@@ -1,0 +1,42 @@
+"""The notebook of examples/, run in a kernel of its own: real Caffe, and what a reader sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+pytestmark = pytest.mark.emulation
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.usefixtures("twin")
+def test_the_notebook_of_the_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=":")
+    notebook = nbformat.read(ROOT / "examples/your-model.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs for cell in cells), "what is stored becomes wrong with time"
+
+    NotebookClient(
+        notebook,
+        timeout=120,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(tmp_path)}},
+    ).execute()
+
+    shown = {cell.source: cell.outputs[-1].data for cell in cells if cell.outputs}
+    plan = shown["api.plan(model)"]
+    assert plan["text/plain"].startswith("<SqueezeNet V1.1: planned peak 97 MiB")
+    assert "<svg" in plan["text/html"]
+    assert "no-fit" in shown['pibench.check("VGG 16")']["text/html"]
+    assert "exit code 0" in shown["gate"]["text/plain"]
+    (bisection,) = [data for source, data in shown.items() if "bisect" in source]
+    assert "conv1" in bisection["text/plain"]
+    (study,) = [data for source, data in shown.items() if "sweep" in source]
+    assert study["text/plain"] == "<study: 4 cells: 3 fit, 1 no-fit>"
+    assert study["text/html"].count("<tr>") == 5
+    assert "within 300 ms" in cells[-1].outputs[0].data["text/plain"]
