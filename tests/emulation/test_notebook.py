@@ -8,6 +8,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+import pibench
+
 pytestmark = pytest.mark.emulation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,3 +42,12 @@ def test_the_notebook_of_the_examples(tmp_path: Path, monkeypatch: pytest.Monkey
     assert study["text/plain"] == "<study: 4 cells: 3 fit, 1 no-fit>"
     assert study["text/html"].count("<tr>") == 5
     assert "within 300 ms" in cells[-1].outputs[0].data["text/plain"]
+
+
+@pytest.mark.usefixtures("twin")
+def test_a_time_of_the_twin_is_not_the_boards() -> None:
+    fit = pibench.fits("SqueezeNet V1.1", target="twin", max_ms=300)
+    assert fit
+    assert fit.how == "run on twin"
+    assert "within 300 ms: 131 to 236 ms, predicted for stack" in repr(fit)
+    assert "the time of target twin is not the board's" in repr(fit)
