@@ -180,16 +180,19 @@ def _predictor(
 
 def _check_gate(max_ms: float | None, out: Sequence[Path] | None, specs: Sequence[str]) -> None:
     """Check a time limit, and the files for its cases, before anything is predicted."""
-    from pibench.report import cases
     from pibench.verdict import check_time_limit
 
     if max_ms is not None:
         check_time_limit(max_ms)
-    elif out:
+    if not out:
+        return
+    if max_ms is None:
         raise InvalidInputError(
             f"-o {out[0]} is for the cases of a time limit", hint="add --max-ms MS"
         )
-    cases.writable(out or (), [Path(spec) for spec in specs])
+    from pibench.report import cases
+
+    cases.writable(out, [Path(spec) for spec in specs])
 
 
 def _judged(

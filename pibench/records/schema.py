@@ -501,6 +501,9 @@ class Record(Displayed, Frozen):
         where = [self.target, *([] if self.engine == "caffe" else [self.engine]), self.protocol]
         return f"<{self.network}, {', '.join(where)}: {', '.join(facts)}>"
 
+    def __str__(self) -> str:
+        return repr(self)
+
     @field_validator("created")
     @classmethod
     def _created_in_utc(cls, created: datetime) -> datetime:

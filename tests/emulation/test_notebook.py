@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
+from jupyter_client.manager import run_kernel
 from nbclient import NotebookClient
 
 import pibench
@@ -51,3 +54,36 @@ def test_a_time_of_the_twin_is_not_the_boards() -> None:
     assert fit.how == "run on twin"
     assert "within 300 ms: 131 to 236 ms, predicted for stack" in repr(fit)
     assert "the time of target twin is not the board's" in repr(fit)
+
+
+@pytest.mark.usefixtures("virt")
+def test_a_kernel_is_interrupted_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel has an event loop of its own, and no handler of pibench's for signals."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=":")
+    run = "import pibench; (done,) = pibench.run('SqueezeNet V1.1', target='vm'); print(done)"
+    with run_kernel(cwd=str(tmp_path)) as client:
+        kernel = psutil.Process(client.parent.provisioner.pid)
+
+        def machines() -> list[psutil.Process]:
+            children = kernel.children(recursive=True)
+            return [one for one in children if one.name().startswith("qemu-system")]
+
+        asked = client.execute(run)
+        end = time.monotonic() + 60
+        while not machines():
+            assert time.monotonic() < end, "no machine was started"
+            time.sleep(0.1)
+        client.parent.interrupt_kernel()
+        answer = {"parent_header": {}}
+        while answer["parent_header"].get("msg_id") != asked:
+            answer = client.get_shell_msg(timeout=60)
+        assert answer["content"]["ename"] == "KeyboardInterrupt"
+        assert machines() == []
+        shown: list[str] = []
+        reply = client.execute_interactive(
+            run, timeout=120, output_hook=lambda one: shown.append(one["content"].get("text", ""))
+        )
+    assert reply["content"]["status"] == "ok"
+    assert "<SqueezeNet V1.1, vm, caffe-time: fit on rpi3b, peak " in "".join(shown)

@@ -147,7 +147,7 @@ class VmTarget:
         each_bytes = self.device.ram_bytes + OVERHEAD_BYTES
         parts = partition(work, self._at_once or places(process.usable_cores(), each_bytes))
         try:
-            asyncio.run(self._run_parts(parts, observe, watch))
+            process.complete(self._run_parts(parts, observe, watch))
         except BaseExceptionGroup as group:
             # Machines that run at once fail at once, mostly for the same reason.
             raise _first(group) from None
