@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import run_kernel
 from nbclient import NotebookClient
 
@@ -63,7 +64,9 @@ def test_a_kernel_is_interrupted_and_goes_on(
     """A kernel has an event loop of its own, and no handler of pibench's for signals."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=":")
     run = "import pibench; (done,) = pibench.run('SqueezeNet V1.1', target='vm'); print(done)"
-    with run_kernel(cwd=str(tmp_path)) as client:
+    with run_kernel(cwd=str(tmp_path)) as started:
+        assert isinstance(started, BlockingKernelClient)
+        client = started
         kernel = psutil.Process(client.parent.provisioner.pid)
 
         def machines() -> list[psutil.Process]:
