@@ -67,6 +67,9 @@ SAVE_DEADLINE_S: Final = 60.0
 READY: Final = b"pibench-init: ready"
 GO: Final = b"go\n"
 """What the guest's first program reports before it mounts the job, and what it waits for then."""
+BOOTING: Final = "booting the emulated Pi, about {:.0f} s"
+RESTORING: Final = "restoring the emulated Pi"
+WITHOUT_A_NETWORK: Final = "measuring the program without a network"
 _KILLED: Final = re.compile(r"Killed process (\d+) ")
 
 
@@ -123,7 +126,7 @@ class VmTarget:
                 qemu_version=self._qemu_version,
                 vm=image,
                 programs=GUEST_PROGRAMS,
-                save=save,
+                save=self._save,
             )
         if self._snapshot is not None:
             for kind in {job.baseline_key for job in work}:
@@ -133,6 +136,10 @@ class VmTarget:
                     "libraries": self._blas.digests(),
                 }
                 self._programs_paths[kind] = snapshot.programs_path(self._snapshot, parts)
+
+    async def _save(self, argv: list[str], files: Files, machine: Machine, into: Path) -> None:
+        self.builder.report(f"{BOOTING.format(machine.usual_boot_s)}; later runs go on from there")
+        await save(argv, files, machine, into)
 
     def environment(self) -> dict[str, str | None]:
         """Return QEMU's version and accelerator, and the lock that the image was built from."""
@@ -171,8 +178,6 @@ class VmTarget:
     def goes_on(self, session: ProbeSession, event: dict[str, Any]) -> bool:
         """Take an event; return False where this machine is not reliable after it."""
         kind = session.take(event)
-        if kind == "hello":
-            session.watch(Progress(job=None, message="booted"))
         killed = kind == "result" and event["result"].get("signal") is not None
         return not (self._kind.reboot_after_oom and killed)
 
@@ -183,11 +188,15 @@ class VmTarget:
             files = await asyncio.to_thread(self._write_files, folder, work, known)
             argv = command_line(self._kind, self.device, files, self._accelerator)
             how = "fresh" if files.snapshot is None else "restored"
+            step = BOOTING.format(self._kind.usual_boot_s) if how == "fresh" else RESTORING
+            session.watch(Progress(job=None, message=step))
 
             def on_event(event: dict[str, Any]) -> bool:
                 booting.stop()
                 if event["event"] == "hello":
                     event["machine"]["boot"] = how
+                    if not known:
+                        session.watch(Progress(job=None, message=WITHOUT_A_NETWORK))
                 self._complete(event, session, known)
                 return self.goes_on(session, event)
 
