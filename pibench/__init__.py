@@ -14,11 +14,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pibench.api import Fit, fits, network, predict, run
+    from pibench.api import Fit, Sweep, bisect, check, fits, network, predict, run, sweep
     from pibench.report.frames import load
 
-_API = ("Fit", "fits", "network", "predict", "run")
-__all__ = ["Fit", "__version__", "fits", "load", "network", "predict", "run"]
+_API = ("Fit", "Sweep", "bisect", "check", "fits", "network", "predict", "run", "sweep")
+__all__ = [
+    "Fit", "Sweep", "__version__", "bisect", "check", "fits", "load", "network", "predict", "run",
+    "sweep",
+]  # fmt: skip
 
 
 def __dir__() -> list[str]:

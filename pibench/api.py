@@ -21,14 +21,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pibench import display
+
 if TYPE_CHECKING:
     from typing import Any, Unpack
 
+    from pibench.bisection.search import Bisection
     from pibench.bundle.kit import Kit
-    from pibench.check import Check
+    from pibench.checks import Check
     from pibench.crosscheck.gate import GateResult
     from pibench.crosscheck.reconcile import Reconciliation
     from pibench.devices import Device
+    from pibench.engines.base import Engine
     from pibench.latency.analytic import Data
     from pibench.latency.model import Prediction
     from pibench.networks.model_file import Runnable
@@ -39,14 +43,26 @@ if TYPE_CHECKING:
     from pibench.report.content import Report
     from pibench.report.files import Form
     from pibench.runner.options import RunKeywords, RunOptions
+    from pibench.sweeps.scheduler import SweepSummary
+    from pibench.sweeps.study import StudyKeywords
     from pibench.targets.base import Progress
+    from pibench.verdict import TimeJudgement
 
 __all__ = [
-    "Fit", "bundle", "check", "choose", "fits", "import_results", "network", "plan", "predict",
-    "reconcile", "report", "run", "run_all",
+    "Fit", "Sweep", "bisect", "bundle", "check", "choose", "fits", "import_results", "network",
+    "plan", "predict", "reconcile", "report", "run", "run_all", "sweep",
 ]  # fmt: skip
 
 MIB = 2**20
+
+
+def _html_of(result: object) -> str | None:
+    from pibench.report.notebook import html_of
+
+    return html_of(result)
+
+
+display.show_by(_html_of)
 
 
 def network(
@@ -104,9 +120,11 @@ def plan(
     from pibench.plan.environment import of_device
     from pibench.plan.planner import plan as planned
 
-    environment = of_device(devices.load(device), engine=engine)
+    board = devices.load(device)
+    environment = of_device(board, engine=engine)
     protocol = protocol or engine_of(engine).protocols[0]
-    return planned(_network(of), protocol=protocol, environment=environment)
+    found = planned(_network(of), protocol=protocol, environment=environment)
+    return replace(found, device=board)
 
 
 def predict(
@@ -150,6 +168,7 @@ def check(
     device: str = "rpi3b",
     protocol: Protocol | None = None,
     weights: Path | str | None = None,
+    max_ms: float | None = None,
 ) -> Check:
     """Return whether a network fits a device, how fast it is, and what would make it fit.
 
@@ -158,13 +177,14 @@ def check(
         device: The device's id, alias or name.
         protocol: The protocol; None is inference for a network with weights, else caffe-time.
         weights: A caffemodel for a name or a path.
+        max_ms: A limit of the predicted time, in ms, that `Check.judged_time` is for.
     """
     from pibench import devices
-    from pibench.check import check as checked
+    from pibench.checks import check as checked
 
     net = network(of, weights=weights) if isinstance(of, (str, Path)) else of
     default: Protocol = "caffe-time" if net.weights is None else "inference"
-    return checked(net, devices.load(device), protocol or default)
+    return checked(net, devices.load(device), protocol or default, max_ms=max_ms)
 
 
 def run(
@@ -233,6 +253,187 @@ def run_all(
         on_record=on_record,
         on_progress=on_progress,
     ).run(loaded)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep(display.Displayed):
+    """A study after a sweep: its folder, and the number of its cells by verdict."""
+
+    folder: Path
+    summary: SweepSummary
+
+    @property
+    def records(self) -> list[Record]:
+        """The latest record of each cell that has one, read from the folder."""
+        from pibench.sweeps.journal import Journal
+
+        return [*Journal(self.folder).records()]
+
+    def __repr__(self) -> str:
+        known = self.summary
+        verdicts = [f"{count} {verdict}" for verdict, count in known.verdicts.items() if count]
+        others = [
+            f"{count} {what}"
+            for what, count in (
+                ("left out", known.left_out), ("failed", len(known.failed)), ("left", known.left),
+            )
+            if count
+        ]  # fmt: skip
+        parts = ", ".join([*verdicts, *others]) or "none"
+        return f"<{self.folder}: {known.cells} cells: {parts}>"
+
+
+def sweep(
+    study: Path | str | None = None,
+    *,
+    out: Path | str,
+    resume: bool = False,
+    dry: bool = False,
+    jobs: int | None = None,
+    dask: str | None = None,
+    cells: Path | str | None = None,
+    fresh: bool = False,
+    on_record: Callable[[Record], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
+    **axes: Unpack[StudyKeywords],
+) -> Sweep:
+    """Run every cell of a study, each in a process of its own; recorded cells do not run again.
+
+        done = pibench.sweep(networks=["NIN", "AlexNet"], batch=[1, 2], target="twin", out="study")
+        again = pibench.sweep(out="study", resume=True)
+
+    Args:
+        study: A study's TOML file; without it, its axes as keywords.
+        out: The study's folder.
+        resume: Continue the study in the folder; axes change it.
+        dry: List the cells, run none.
+        jobs: The most cells at once on this machine; None is what memory and cores allow.
+        dask: The address of a Dask scheduler that runs the cells, or `local`.
+        cells: The folder of the cells that studies share; None is the one in pibench's cache.
+        fresh: Use no cells of other studies.
+        on_record: Called with each record as soon as it is in the folder.
+        log: Called with a line about each cell, and about each one-time step.
+        axes: The fields of `pibench.sweeps.matrix.Study`; an axis is a value or several.
+
+    Raises:
+        InvalidInputError: The study cannot be used, or the folder has another one already.
+        HostError: Cells fail repeatedly on this machine, or the folder cannot be written.
+        KeyboardInterrupt: Ctrl-C. The records so far are in the folder; `resume` continues.
+    """
+    from pibench.sweeps import study as studies
+    from pibench.sweeps.journal import CellCache, Journal
+    from pibench.sweeps.scheduler import SweepSummary
+
+    folder = Path(out)
+    journal = Journal(folder)
+    found = studies.find(None if study is None else Path(study), axes, journal, resume=resume)
+    latest = SweepSummary()
+
+    def on_change(summary: SweepSummary, label: str, record: Record | None) -> None:
+        nonlocal latest
+        latest = summary
+        if record is not None:
+            log(f"{label}: {record.verdict}, {record.evidence.summary}")
+            on_record(record)
+
+    try:
+        summary = studies.run(
+            found,
+            journal,
+            cache=None if fresh else CellCache(Path(cells) if cells is not None else None),
+            dask=dask,
+            jobs=jobs,
+            dry=dry,
+            log=log,
+            on_change=on_change,
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"{latest.recorded} cells were recorded, {latest.left} are left: continue with "
+            f"pibench.sweep(out={str(out)!r}, resume=True)"
+        ) from None
+    return Sweep(folder=folder, summary=summary)
+
+
+def bisect(
+    of: Network | str | Path,
+    first: Path | str,
+    second: Path | str,
+    *,
+    device: str = "rpi3b",
+    target: str = "twin",
+    weights: Path | str | None = None,
+    batch: int | None = None,
+    input_size: str | None = None,
+    repair: Repair = False,
+    seed: int | None = None,
+    timeout_s: float | None = None,
+    atol: float | None = None,
+    rtol: float | None = None,
+    equal_nan: bool = False,
+    log: Callable[[str], None] = lambda _: None,
+) -> Bisection:
+    """Find the first layer whose output differs between two runs, and whether it is the cause.
+
+        pibench.bisect("SqueezeNet V1.1", "twin", "sysroot:blas=reference", rtol=0)
+
+    Args:
+        of: A network, a name in the zoo or the path of a prototxt.
+        first: A target, `TARGET:key=value,...`, an engine, or a file of records. The keys are
+            engine, weights, prototxt, blas, threads and machine.
+        second: The other side, as `first`.
+        device: The device's id, alias or name.
+        target: Where an engine runs that is named without a target.
+        weights: A caffemodel for both sides, of a name or a path.
+        batch: The batch size, of a name or a path.
+        input_size: The image size such as 229x229, of a name or a path.
+        repair: Fix what stock Caffe would reject, of a name or a path.
+        seed: The seed of the input, and of weights that are not given; None is that of a record, or
+            0.
+        timeout_s: The time limit of each run, in seconds.
+        atol: The absolute tolerance of a blob's distance; None is that of the engines.
+        rtol: The relative tolerance; None is that of the engines.
+        equal_nan: Treat two NaN values as equal.
+        log: Called with a line about each step.
+
+    Returns:
+        The result; true if no layer differs.
+
+    Raises:
+        InvalidInputError: A side cannot be used; nothing has run then.
+        InconclusiveError: A run did not complete.
+        HostError: A target cannot run anything.
+    """
+    from pibench.bisection.search import bisect_runs
+    from pibench.networks.network import Network
+    from pibench.runner.options import RunOptions
+
+    options = RunOptions(
+        device=device,
+        protocol="inference",
+        compute="real",
+        repeats=0,
+        layer_values=True,
+        seed=seed or 0,
+        weights=Path(weights) if weights is not None else None,
+        batch=batch,
+        input_size=input_size,
+        repair=repair,
+        timeout_s=timeout_s,
+    )
+    return bisect_runs(
+        of if isinstance(of, Network) else options.load(of),
+        (str(first), str(second)),
+        options,
+        seed=seed,
+        batch=batch,
+        atol=atol,
+        rtol=rtol,
+        equal_nan=equal_nan,
+        default_target=target,
+        load=lambda spec, options: options.load(spec),
+        log=log,
+    )
 
 
 def bundle(
@@ -379,8 +580,10 @@ def report(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit:
+class Fit(display.Displayed):
     """The answer to whether a network fits a device: true if it does; its text gives the reason.
+
+    With a time limit it is true only if the time is within the limit too: see `judged_time`.
 
     `peak_rss_bytes` is None where the peak is not known. `how` is the source of the peak:
     `planned`, or the target that the network was run on, with `evidence` then. `planned` is the
@@ -394,9 +597,10 @@ class Fit:
     evidence: str
     peak_rss_bytes: int | None
     planned: Plan | None
+    judged_time: TimeJudgement | None = None
 
     def __bool__(self) -> bool:
-        return self.verdict == "fit"
+        return self.verdict == "fit" and (self.judged_time is None or bool(self.judged_time))
 
     @property
     def _engine(self) -> str:
@@ -414,6 +618,7 @@ class Fit:
             f"{self.network}{self._engine} {words} {self.device.id}: peak {peak} {of}",
             self.evidence,
             _at_the_peak(self.planned) if self.planned else "",
+            "" if self.judged_time is None else str(self.judged_time),
         ]
         return f"<{'; '.join(filter(None, facts))}>"
 
@@ -424,11 +629,14 @@ def fits(
     device: str = "rpi3b",
     protocol: Protocol | None = None,
     target: str | None = None,
+    max_ms: float | None = None,
     **options: Any,
 ) -> Fit:
     """Return whether a network fits a device, by plan or by a run on `target`.
 
-    A verdict of `borderline` or `inconclusive` counts as not fitting.
+    A verdict of `borderline` or `inconclusive` counts as not fitting. A time limit is compared with
+    the time that a board measured (`native`, `ssh://`), else with the predicted one: the time of
+    any other target is not the board's.
 
     Args:
         of: A network, a name in the zoo or the path of a prototxt; with a target also of an
@@ -437,6 +645,7 @@ def fits(
         protocol: The protocol that is planned or run; None is the engine's first, Caffe's
             caffe-time.
         target: Where to run the network; None plans it without running it.
+        max_ms: A limit of the time of a forward pass, in ms; None for no limit.
         options: Those of `run`, such as `engine`.
 
     Raises:
@@ -447,7 +656,7 @@ def fits(
     from pibench.engines.registry import engine_of
     from pibench.errors import InvalidInputError
     from pibench.runner.options import default_engine
-    from pibench.verdict import judge
+    from pibench.verdict import check_time_limit
 
     files = _files(of)
     if files:
@@ -455,28 +664,42 @@ def fits(
     engine = engine_of(options.get("engine", "caffe"))
     protocol = protocol or engine.protocols[0]
     board = devices.load(device)
-    if files and target is not None:
-        (record,) = run(of, device=device, target=target, protocol=protocol, **options)
-        return _fit_of(record, board, None)
-    net = _network(of)
-    planned: Plan | None
-    if target is None:
-        planned = plan(net, device=device, protocol=protocol, engine=engine.spec)
-        return Fit(
-            network=net.name,
-            device=board,
-            verdict=judge(planned, board).verdict,
-            how="planned",
-            evidence="",
-            peak_rss_bytes=planned.peak_rss_bytes,
-            planned=planned,
+    if max_ms is not None:
+        check_time_limit(max_ms)
+    net = None if files and target is not None else _network(of)
+    record = planned = None
+    if target is not None:
+        (record,) = run(
+            of if net is None else net, device=device, target=target, protocol=protocol, **options
         )
-    (record,) = run([net], device=device, target=target, protocol=protocol, **options)
     try:
-        planned = plan(net, device=device, protocol=protocol, engine=engine.spec)
+        if net is not None:
+            planned = plan(net, device=device, protocol=protocol, engine=engine.spec)
     except InvalidInputError:
-        planned = None
-    return _fit_of(record, board, planned)
+        if record is None:
+            raise
+    found = _fit_of_plan(planned, board) if record is None else _fit_of(record, board, planned)
+    if max_ms is None:
+        return found
+    threads = options.get("threads")
+    timed = _judge_time(net, record, board, protocol, engine, threads=threads, max_ms=max_ms)
+    return replace(found, judged_time=timed)
+
+
+def _fit_of_plan(planned: Plan | None, device: Device) -> Fit:
+    """Return the answer of a plan."""
+    from pibench.verdict import judge
+
+    assert planned is not None  # noqa: S101  (else planning raised an error)
+    return Fit(
+        network=planned.network.name,
+        device=device,
+        verdict=judge(planned, device).verdict,
+        how="planned",
+        evidence="",
+        peak_rss_bytes=planned.peak_rss_bytes,
+        planned=planned,
+    )
 
 
 def _fit_of(record: Record, device: Device, planned: Plan | None) -> Fit:
@@ -490,6 +713,33 @@ def _fit_of(record: Record, device: Device, planned: Plan | None) -> Fit:
         peak_rss_bytes=record.peak_rss_bytes,
         planned=planned,
     )
+
+
+def _judge_time(
+    network: Network | None,
+    record: Record | None,
+    device: Device,
+    protocol: Protocol,
+    engine: Engine,
+    *,
+    threads: int | None,
+    max_ms: float,
+) -> TimeJudgement:
+    """Compare a time with a limit: the record's if a board measured it, else the predicted one."""
+    from pibench.engines.caffe import CAFFE
+    from pibench.errors import InvalidInputError
+    from pibench.verdict import judge_measured_time, judge_prediction, no_time
+
+    if record is not None and record.ran_on_board:
+        return judge_measured_time(record, max_ms)
+    note = "" if record is None else f"the time of target {record.target} is not the board's"
+    if network is None or engine.id != CAFFE.id:
+        return no_time(max_ms, f"times are predicted for Caffe, not for {engine.label}")
+    try:
+        found = predict(network, device=device.id, threads=threads, protocol=protocol)
+    except InvalidInputError as error:
+        return no_time(max_ms, error.message)
+    return judge_prediction(found, max_ms, note)
 
 
 def choose(options: RunOptions, log: Callable[[str], None] = lambda _: None) -> RunOptions:

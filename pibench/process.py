@@ -15,14 +15,18 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Final, TypeVar
 
 from pibench.errors import HostError
 from pibench.probe import cgroup
 
+Result = TypeVar("Result")
+
+SIGNALS_S: Final = 0.5
+"""How long a signal may go unnoticed."""
 GRACE_S = 3.0
 """Seconds between TERM and KILL: long enough for QEMU to close its sockets."""
 
@@ -201,6 +205,39 @@ def stop(child: subprocess.Popen[bytes], *, grace_s: float = GRACE_S) -> None:
     for pipe in (child.stdout, child.stderr):
         if pipe is not None:
             pipe.close()
+
+
+def complete(doing: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine to its end, also where this thread has an event loop, as in a notebook.
+
+    After Ctrl-C it is cancelled, and has ended before KeyboardInterrupt goes on.
+    """
+    import asyncio  # noqa: PLC0415  (start-up time)
+    from concurrent.futures import Future, ThreadPoolExecutor, wait  # noqa: PLC0415  (as above)
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(doing)
+    begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = Future()
+
+    async def noted() -> Result:
+        begun.set_result((asyncio.get_running_loop(), asyncio.current_task()))
+        return await doing
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        ended = pool.submit(lambda: asyncio.run(noted()))
+        try:
+            # Wake up for signals: nothing wakes a main thread that waits for a lock.
+            while not wait([ended], timeout=SIGNALS_S).done:
+                pass
+        except BaseException:
+            loop, task = begun.result()
+            if task is not None:
+                with contextlib.suppress(RuntimeError):  # It may just have ended.
+                    loop.call_soon_threadsafe(task.cancel)
+            raise
+        return ended.result()
 
 
 def _signal_group(child: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -8,7 +8,8 @@
         assert pibench.fits("model.prototxt")
 
 The fixture plans the model, within a second and on any machine. With `--pibench-target vm` (or
-`container`, `sysroot`, `twin`, `auto`) it runs real Caffe instead. pytest finds the plugin once
+`container`, `sysroot`, `twin`, `auto`) it runs real Caffe instead. `max_ms` is a limit of the time
+of a forward pass: of the predicted one, or of what a board measured. pytest finds the plugin once
 pibench is installed (entry point `pytest11`).
 """
 
@@ -17,6 +18,7 @@ pibench is installed (entry point `pytest11`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,18 +38,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--pibench-target", metavar="TARGET", default=None, help=text)
     parser.addini("pibench_target", text, default=None)
     parser.addini("pibench_device", "the device that networks have to fit", default="rpi3b")
+    limit = "the limit of a forward pass on the device, in ms"
+    parser.addini("pibench_max_ms", limit, default=None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker, for suites with --strict-markers, and check the target.
 
     Raises:
-        pytest.UsageError: The target does not exist; reported once and not with every test.
+        pytest.UsageError: The target does not exist, or the time limit is not one; reported once
+            and not with every test.
     """
     config.addinivalue_line(
         "markers",
-        f"{MARKER}(device=..., protocol=..., target=...): what `pibench.fits` takes by default",
+        f"{MARKER}(device=..., protocol=..., target=..., max_ms=...): what `pibench.fits` takes by "
+        "default",
     )
+    _max_ms(config)
     target = _target(config)
     if target:
         import typer
@@ -63,6 +70,18 @@ def pytest_configure(config: pytest.Config) -> None:
 def _target(config: pytest.Config) -> str | None:
     given: str | None = config.getoption("--pibench-target") or config.getini("pibench_target")
     return given
+
+
+def _max_ms(config: pytest.Config) -> float | None:
+    """Return the time limit of the ini file. Raises pytest.UsageError if it is not a number."""
+    given = config.getini("pibench_max_ms")
+    try:
+        limit = float(given) if given else None
+    except ValueError:
+        limit = nan
+    if limit is not None and not 0 < limit < inf:
+        raise pytest.UsageError(f"pibench_max_ms = {given}: give milliseconds above 0, such as 250")
+    return limit
 
 
 @dataclass(frozen=True)
@@ -101,6 +120,7 @@ def pibench(request: pytest.FixtureRequest) -> Pibench:
     defaults: dict[str, Any] = {
         "device": config.getini("pibench_device"),
         "target": _target(config),
+        "max_ms": _max_ms(config),
     }
     for marker in reversed(list(request.node.iter_markers(MARKER))):
         defaults.update(marker.kwargs)

@@ -172,6 +172,16 @@ _BUILT_IN: Final = (
     ),
 )
 
+_MEANT: Final = {
+    **dict.fromkeys(("docker", "podman", "arm64"), "container"),
+    **dict.fromkeys(("qemu", "emulator", "qemu-system", "virt", "raspi3b"), "vm"),
+    **dict.fromkeys(("qemu-user", "qemu-aarch64", "user"), "sysroot"),
+    **dict.fromkeys(("pi", "board", "ssh", "rpi", "rpi3b"), "ssh://pi@HOST"),
+    **dict.fromkeys(("amd64", "x86", "x86-64"), "twin"),
+    **dict.fromkeys(("local", "host", "localhost"), "native"),
+}
+"""What people call the targets."""
+
 _kinds: Final = {kind.name: kind for kind in _BUILT_IN}
 _failures: Final[dict[str, str]] = {}
 _entry_points: dict[str, EntryPoint] | None = None
@@ -224,6 +234,17 @@ def kind_of_spec(spec: str) -> TargetKind:
 def failure(name: str) -> str | None:
     """Return why the plugin of a target could not be loaded, None if there was no failure."""
     return _failures.get(name)
+
+
+def problem(spec: str) -> str | None:
+    """Return why a value of `--target` other than `auto` is not one, None if it is one."""
+    if kind_of_spec(spec).installed:
+        return None
+    if (reason := failure(spec)) is not None:
+        return f"the plugin of target {spec!r} cannot be loaded: {reason}"
+    meant = _MEANT.get(spec.lower())
+    suggestion = f"; did you mean {meant}?" if meant else ""
+    return f"{spec!r} is not one of auto, {', '.join(choices())}{suggestion}"
 
 
 def _plugins() -> dict[str, EntryPoint]:

@@ -35,7 +35,7 @@ NOT_FOLLOWED = (
     "pibench.latency",
     "pibench.diagnosis",
     "pibench.bundle",
-    "pibench.sweep",
+    "pibench.sweeps",
     "pibench.targets.local",
     "pibench.targets.container",
     "pibench.targets.sysroot",

@@ -14,6 +14,7 @@
 #   PIBENCH_PROTOCOL   caffe-time, or inference, which is the default of engines other than Caffe
 #   PIBENCH_INPUT      the image size, or the sizes that an ONNX or TFLite model leaves open: 1,3,224,224
 #   PIBENCH_RESERVE    MiB that other programs on the device take: 0
+#   PIBENCH_MAX_MS     a limit of the predicted time of a forward pass, in ms; of Caffe alone, in both modes
 #   PIBENCH_BASELINE   accepted figures to compare with as well, decided by PIBENCH_FAIL_ON (verdict)
 #   PIBENCH_OUT        the folder of summary.md, gate.xml and the rest: pibench-out
 #   PIBENCH_VENV       the environment; pibench is taken from there, or else from PATH
@@ -27,6 +28,7 @@ engine=${PIBENCH_ENGINE:-}
 protocol=${PIBENCH_PROTOCOL:-}
 reserve=${PIBENCH_RESERVE:-}
 input=${PIBENCH_INPUT:-}
+max_ms=${PIBENCH_MAX_MS:-}
 baseline=${PIBENCH_BASELINE:-}
 fail_on=${PIBENCH_FAIL_ON:-verdict}
 out=${PIBENCH_OUT:-pibench-out}
@@ -79,8 +81,16 @@ gate() {
     done <<<"${PIBENCH_PROTOTXT:-}"
     [ "${#files[@]}" -gt 0 ] || refuse "PIBENCH_PROTOTXT names no file; one a line, or a pattern"
 
+    if [ -n "$max_ms" ]; then
+        [ "${engine%%[=:]*}" = "" ] || [ "$engine" = caffe ] ||
+            refuse "PIBENCH_MAX_MS: times are predicted for Caffe, not for $engine; leave one of them out"
+        case $mode,$target in
+            run,native | run,*://*) refuse "PIBENCH_MAX_MS: the gate predicts times; a board's own: pytest --pibench-target" ;;
+        esac
+    fi
+
     mkdir -p "$out"
-    for name in summary.md gate.xml badge.svg report.html records.jsonl plan.json baseline.md baseline.xml log.txt errors.txt; do
+    for name in summary.md gate.xml badge.svg report.html records.jsonl plan.json latency.{md,xml} baseline.{md,xml} log.txt errors.txt; do
         rm -f "$out/$name"
     done
     options=(--device "$device" ${engine:+--engine "$engine"} ${protocol:+--protocol "$protocol"} ${input:+--input "$input"} --require-fit)
@@ -99,6 +109,11 @@ gate() {
             ;;
         *) refuse "PIBENCH_MODE=$mode is neither plan nor run" ;;
     esac
+    if [ -n "$max_ms" ]; then
+        pibench predict --device "$device" ${protocol:+--protocol "$protocol"} ${input:+--input "$input"} \
+            ${reserve:+--reserve "$reserve"} --max-ms "$max_ms" \
+            -o "$out/latency.md" -o "$out/latency.xml" -- "${files[@]}" || code=$((code ? code : $?))
+    fi
     if [ -n "$baseline" ] && { [ -s "$out/plan.json" ] || [ -s "$out/records.jsonl" ]; }; then
         local side=$out/records.jsonl
         [ "$mode" = run ] || side=$out/plan.json
@@ -116,7 +131,7 @@ gate() {
 
 # What was decided, and what pibench complained of; indented, that is text and no markup.
 summarise() {
-    cat "$out/summary.md" "$out/baseline.md" 2>/dev/null || true
+    cat "$out/summary.md" "$out/latency.md" "$out/baseline.md" 2>/dev/null || true
     if [ -s "$out/errors.txt" ]; then
         printf '\npibench ended with exit code %s and printed:\n\n' "$1"
         sed 's/^/    /' "$out/errors.txt"

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from pibench import networks
-from pibench.bisect import LAYER_TOLERANCE
+from pibench.bisection.search import LAYER_TOLERANCE
 from pibench.crosscheck.blobs import (
     OUTPUT_TOLERANCE,
     LayersComparison,

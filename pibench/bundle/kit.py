@@ -139,6 +139,10 @@ class Kit:
     sha256: str
     size_bytes: int
 
+    def __repr__(self) -> str:
+        names = ", ".join(network.name for network in self.manifest.networks)
+        return f"<bundle {self.path}, {self.size_bytes:,} bytes: {names}>"
+
 
 def write_kit(
     loaded: Sequence[Network],

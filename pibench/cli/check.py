@@ -10,12 +10,11 @@ import typer
 
 from pibench.cli import options as opt
 from pibench.cli.output import ignore_broken_pipe, print_json, say
-from pibench.errors import ExitCode, InvalidInputError
+from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from pibench.check import Check
-
-_EXIT = {"fit": ExitCode.OK, "no-fit": ExitCode.DISAGREEMENT}
+    from pibench.checks import Check
+    from pibench.verdict import TimeJudgement
 
 
 def check(
@@ -38,6 +37,7 @@ def check(
     repair: opt.Repair = False,
     repair_as_paper: opt.RepairAsPaper = False,
     shape: opt.PythonShapes = None,
+    max_ms: opt.MaxMs = None,
     out: opt.PlanOut = None,
     as_json: opt.AsJson = False,
 ) -> None:
@@ -45,7 +45,7 @@ def check(
 
     Nothing is run; the last line is the command that proves it on the emulated board. Where
     caffe time cannot run a network, the answer is for inference.
-    Exit codes: 0 fits, 1 does not fit, 2 invalid input, 4 borderline.
+    Exit codes: 0 fits, 1 does not fit or takes more than --max-ms, 2 invalid input, 4 borderline.
 
     Example: pibench check my/deploy.prototxt my/model.caffemodel
     """
@@ -53,7 +53,7 @@ def check(
 
     # Garbage collection takes a third of the time for tens of thousands of acyclic blobs and steps.
     gc.set_threshold(1_000_000)
-    from pibench.check import check as check_network
+    from pibench.checks import check as check_network
 
     given_protocol = protocol
     _, weights = opt.with_weights([model], weights or weights_option)
@@ -66,12 +66,12 @@ def check(
         cases.writable(out, [Path(model)], (badge.ENDING, trace.ENDING))
     (network,) = opt.load_networks([model], options, check=False, shape=shape)
     try:
-        found = check_network(network, options.profile, protocol, engine)
+        found = check_network(network, options.profile, protocol, engine, max_ms)
     except InvalidInputError as error:
         if given_protocol or protocol == "inference" or not network.runs_under("inference"):
             raise
         protocol = "inference"
-        found = check_network(network, options.profile, protocol)
+        found = check_network(network, options.profile, protocol, max_ms=max_ms)
         say(f"{error.message}: this is the answer for inference")
     if protocol == "caffe-time" and not network.runs_under("inference"):
         say(
@@ -86,7 +86,7 @@ def check(
             badge.ENDING: lambda: badge.of_plans([answer], found.device).svg(),
             trace.ENDING: lambda: trace.trace_text([found.planned], found.device, predictions),
         }
-        cases.write(cases.of_plans([answer], found.device, protocol, {}), out, others)
+        cases.write(cases.of_check(answer, found), out, others)
     if as_json:
         print_json(answer)
     else:
@@ -96,7 +96,7 @@ def check(
         with ignore_broken_pipe():
             for line in check_lines(found, answer):
                 console().print(line, soft_wrap=True)
-    raise typer.Exit(_EXIT.get(found.judged.verdict, ExitCode.INCONCLUSIVE))
+    raise typer.Exit(found.exit_code)
 
 
 def _given(asked: dict[str, Any]) -> dict[str, list[str]]:
@@ -150,6 +150,19 @@ def _changed(change: str, model: str, given: dict[str, list[str]]) -> str:
     return _command("plan", model, given | {option: [value]})
 
 
+def time_answer(judged: TimeJudgement | None) -> dict[str, Any] | None:
+    """Return a time compared with its limit, for JSON; None without a limit."""
+    if judged is None:
+        return None
+    interval = None if judged.low_ms is None else [judged.low_ms, judged.high_ms]
+    return {
+        "max_ms": judged.max_ms,
+        "verdict": judged.verdict,
+        "interval_ms": interval,
+        "source": judged.source,
+    }
+
+
 def _answer(found: Check, model: str, given: dict[str, list[str]]) -> dict[str, Any]:
     """Return the answer for JSON: what `plan --json` has, the prediction, and what would fit."""
     from pibench.plan.answers import summary
@@ -165,6 +178,7 @@ def _answer(found: Check, model: str, given: dict[str, list[str]]) -> dict[str, 
         if one is None
         else {"kind": "predicted", "reason": f"stack {one.stack}, {one.threads} threads"}
     )
+    answer["time_limit"] = time_answer(found.judged_time)
     answer["fits_with"] = [
         {
             "change": remedy.change,

@@ -25,15 +25,6 @@ _TARGETS: Final = ("auto", *(kind.name for kind in target_kinds.built_in() if no
 _LONGEST_S: Final = 10**7
 """The largest time limit of a run: four months, and within the range of system clocks."""
 
-_MEANT: Final = {
-    **dict.fromkeys(("docker", "podman", "arm64"), "container"),
-    **dict.fromkeys(("qemu", "emulator", "qemu-system", "virt", "raspi3b"), "vm"),
-    **dict.fromkeys(("qemu-user", "qemu-aarch64", "user"), "sysroot"),
-    **dict.fromkeys(("pi", "board", "ssh", "rpi", "rpi3b"), "ssh://pi@HOST"),
-    **dict.fromkeys(("amd64", "x86", "x86-64"), "twin"),
-    **dict.fromkeys(("local", "host", "localhost"), "native"),
-}
-"""What people call the targets."""
 Machine = Literal["virt", "raspi3b"]
 Compute = Literal["real", "memory-only"]
 Protocol = Literal["caffe-time", "inference"]
@@ -67,14 +58,9 @@ def target_spec(text: str) -> str:
     Raises:
         typer.BadParameter: for anything else.
     """
-    if text in _TARGETS or target_kinds.kind_of_spec(text).installed:
-        return text
-    if (reason := target_kinds.failure(text)) is not None:
-        raise typer.BadParameter(f"the plugin of target {text!r} cannot be loaded: {reason}")
-    meant = _MEANT.get(text.lower())
-    suggestion = f"; did you mean {meant}?" if meant else ""
-    known = ", ".join(target_kinds.choices())
-    raise typer.BadParameter(f"{text!r} is not one of auto, {known}{suggestion}")
+    if text != "auto" and (problem := target_kinds.problem(text)) is not None:
+        raise typer.BadParameter(problem)
+    return text
 
 
 def default_target() -> str | None:
@@ -411,6 +397,8 @@ RepairAsPaper = Annotated[
 _SHAPE: Final = "Shape of a top of NAME, a Python or unknown layer: NAME=1x3x224x224; one for each."
 PythonShapes = Annotated[list[str] | None, option(_SHAPE, "--shape", metavar="SHAPE")]
 RequireFit = Annotated[bool, flag("--require-fit", help="Exit with 1 unless every network fits.")]
+_MAX_MS: Final = "Time limit of a forward pass, which its whole predicted interval has to meet."
+MaxMs = Annotated[float | None, number("--max-ms", "MS", _MAX_MS, 0)]
 Jobs = Annotated[
     int | None, number("--jobs", "N", "Networks in parallel. Default: one per core.", 1, 64)
 ]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import ProgressColumn
 
     from pibench.records.schema import Record
-    from pibench.sweep.scheduler import SweepSummary
+    from pibench.sweeps.scheduler import SweepSummary
     from pibench.targets.base import Progress as Report
 
 
@@ -217,9 +217,11 @@ class CellProgress(Progress):
         from rich.progress import TimeRemainingColumn
 
         super().__init__(0, quiet=quiet, columns=(TimeRemainingColumn(),))
+        self.summary: SweepSummary | None = None
 
     def on_change(self, summary: SweepSummary, label: str, record: Record | None) -> None:
         """Show the changed summary, and the record of cell `label` if it caused the change."""
+        self.summary = summary
         total = summary.cells - summary.left_out
         self.show(total - summary.left - (record is not None), total)
         if record is not None:

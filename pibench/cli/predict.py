@@ -9,20 +9,23 @@ import typer
 
 from pibench import devices
 from pibench.cli import options as opt
+from pibench.cli.check import time_answer
 from pibench.cli.count import counts_of, print_tables
 from pibench.cli.output import print_json, print_line, say, write_svg
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.latency import stacks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from pibench.devices import Device
     from pibench.latency.analytic import Data
     from pibench.latency.factors import StackFactors
     from pibench.latency.model import Prediction
     from pibench.latency.rates import LatencyRates
     from pibench.networks.network import Network
     from pibench.records.schema import Protocol
+    from pibench.verdict import TimeJudgement
 
 
 def predict(
@@ -57,6 +60,9 @@ def predict(
     repair: opt.Repair = False,
     repair_as_paper: opt.RepairAsPaper = False,
     shape: opt.PythonShapes = None,
+    reserve: opt.Reserve = 0,
+    max_ms: opt.MaxMs = None,
+    out: opt.CasesOut = None,
     per_layer: bool = opt.switch("--per-layer", "Show each layer's time too."),
     counted: bool = opt.switch("--counted", "Use counts (pibench count) instead of layer shapes."),
     validate: bool = opt.switch("--validate", "Predict each known network from the others only."),
@@ -68,11 +74,12 @@ def predict(
 ) -> None:
     """Predict the time of a forward pass on the board, without running the network.
 
+    Exit codes with --max-ms: 0 all are within it, 1 one is over, 4 one is borderline.
+
     Example: pibench predict MobileNet my/deploy.prototxt --per-layer
     """
     import gc
     from dataclasses import replace
-    from functools import partial
 
     # A time does not depend on them.
     specs, _ = opt.with_weights(specs or (), None)
@@ -89,23 +96,19 @@ def predict(
             "no network was given", hint="name some, or see the errors: pibench predict --validate"
         )
     from pibench.latency.model import predict as predict_network
-    from pibench.latency.model import predictor
     from pibench.records.identity import network_labels
 
     # Garbage collection takes a third of the time for tens of thousands of acyclic blobs and steps.
     gc.set_threshold(1_000_000)
-    profile = devices.load(device or (narrowed or rates).device)
+    _check_gate(max_ms, out, specs)
+    profile = devices.load(device or (narrowed or rates).device).with_reserve(reserve)
     if clock is not None:
         profile = replace(profile, clock_hz=round(1e6 * clock))
-    predict_one: Callable[[Network], Prediction]
-    if narrowed is None and _fitted(calibration, stack, counted=counted):
-        _keep_to_rates(threads=threads, data=data, protocol=protocol)
-        predict_one = partial(predict_network, device=profile, calibration=rates)
-    else:
-        predict_one = predictor(
-            profile, stack or stacks.DEFAULT, rates.pressure,
-            threads=threads, data=data, protocol=protocol, factors=narrowed,
-        )  # fmt: skip
+    fitted = narrowed is None and _fitted(calibration, stack, counted=counted)
+    how = {"threads": threads, "data": data, "protocol": protocol}
+    predict_one = _predictor(
+        profile, rates, None if fitted else stack or stacks.DEFAULT, narrowed, how
+    )
     options = opt.run_options(
         {
             "batch": batch,
@@ -115,7 +118,12 @@ def predict(
         }
     )
     predicted, refused = opt.answer_each(
-        specs, options, predict_one, go_on=len(specs) > 1, check=False, shape=shape
+        specs,
+        options,
+        predict_one,
+        go_on=bool(out) or len(specs) > 1,
+        check=False,
+        shape=shape,
     )
     loaded = [network for network, _ in predicted]
     predictions = [prediction for _, prediction in predicted]
@@ -126,24 +134,95 @@ def predict(
             predict_network(network, profile, rates, found)
             for network, found in zip(loaded, counts, strict=True)
         ]
-    if plot is not None:
+    names = network_labels(loaded)
+    judged = _judged(predictions, max_ms)
+    if out and max_ms is not None:
+        _write(out, max_ms, profile, list(zip(names, judged, strict=True)), refused)
+    if plot is not None and predictions:
         from pibench.report.plots import roofline
 
         write_svg(plot, roofline(predictions, profile, rates))
     if as_json:
-        pairs = zip(predictions, loaded, strict=True)
-        print_json([_answer(one, network, rates, counted=counted) for one, network in pairs])
+        found = zip(predictions, loaded, judged, strict=True)
+        print_json([_answer(*one, rates, counted=counted) for one in found])
     elif predictions:
         from pibench.report.estimates import footnotes, layer_table, prediction_table
 
-        names = network_labels(loaded)
         layers = zip(names, map(layer_table, predictions), strict=True) if per_layer else ()
         notes = footnotes(predictions, rates, counted=counted)
+        notes += [
+            f"{name}: {one}." for name, one in zip(names, judged, strict=True) if one is not None
+        ]
         print_tables(prediction_table(predictions, names), layers, notes)
     for error in refused.values():
         say(error.line())
+    raise typer.Exit(_exit_code(judged, refused))
+
+
+def _predictor(
+    device: Device,
+    rates: LatencyRates,
+    stack: str | None,
+    factors: StackFactors | None,
+    how: dict[str, Any],
+) -> Callable[[Network], Prediction]:
+    """Return what predicts a network: the stack, or for None the fitted rates."""
+    from functools import partial
+
+    from pibench.latency.model import predict as predict_network
+    from pibench.latency.model import predictor
+
+    if stack is None:
+        _keep_to_rates(**how)
+        return partial(predict_network, device=device, calibration=rates)
+    return predictor(device, stack, rates.pressure, factors=factors, **how)
+
+
+def _check_gate(max_ms: float | None, out: Sequence[Path] | None, specs: Sequence[str]) -> None:
+    """Check a time limit, and the files for its cases, before anything is predicted."""
+    from pibench.verdict import check_time_limit
+
+    if max_ms is not None:
+        check_time_limit(max_ms)
+    if not out:
+        return
+    if max_ms is None:
+        raise InvalidInputError(
+            f"-o {out[0]} is for the cases of a time limit", hint="add --max-ms MS"
+        )
+    from pibench.report import cases
+
+    cases.writable(out, [Path(spec) for spec in specs])
+
+
+def _judged(
+    predictions: Sequence[Prediction], max_ms: float | None
+) -> Sequence[TimeJudgement | None]:
+    from pibench.verdict import judge_prediction
+
+    return [None if max_ms is None else judge_prediction(one, max_ms) for one in predictions]
+
+
+def _write(
+    out: Sequence[Path],
+    max_ms: float,
+    device: Device,
+    judged: Sequence[tuple[str, TimeJudgement | None]],
+    refused: Mapping[str, InvalidInputError],
+) -> None:
+    """Write the cases of a time limit."""
+    from pibench.report import cases
+
+    why = {spec: error.line() for spec, error in refused.items()}
+    cases.write(cases.of_times(judged, device, max_ms, why), out)
+
+
+def _exit_code(judged: Iterable[TimeJudgement | None], refused: Mapping[str, object]) -> ExitCode:
     if refused:
-        raise typer.Exit(ExitCode.INVALID_INPUT)
+        return ExitCode.INVALID_INPUT
+    codes = {one.exit_code for one in judged if one is not None}
+    over = ExitCode.DISAGREEMENT in codes
+    return ExitCode.DISAGREEMENT if over else max(codes, default=ExitCode.OK)
 
 
 def calibrate(
@@ -286,6 +365,9 @@ def _refuse_with_validate(given: Mapping[str, Any]) -> None:
         ("threads", "has times of one number of threads only"),
         ("data", "has times of one kind of data only"),
         ("clock", "has times of one clock only"),
+        ("reserve", "compares times, which a reserve has no part in"),
+        ("max_ms", "compares times that are known: a limit is for a network of yours"),
+        ("out", "has no cases"),
     ):
         if given[name]:
             option = "--input" if name == "input_size" else f"--{name.replace('_', '-')}"
@@ -317,7 +399,12 @@ def _validate(rates: LatencyRates, device: str | None, plot: Path | None, *, as_
 
 
 def _answer(
-    prediction: Prediction, network: Network, calibration: LatencyRates, *, counted: bool
+    prediction: Prediction,
+    network: Network,
+    judged: TimeJudgement | None,
+    calibration: LatencyRates,
+    *,
+    counted: bool,
 ) -> dict[str, Any]:
     """Return a prediction as JSON: times in ms, sizes in bytes, and the source of the rates."""
     from pibench.latency.model import basis
@@ -338,6 +425,7 @@ def _answer(
         "threads": prediction.threads,
         "data": prediction.data,
         **{name: getattr(prediction, name) for name in names},
+        "time_limit": time_answer(judged),
         "layers": [
             {
                 "name": layer.work.name,

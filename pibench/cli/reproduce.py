@@ -242,7 +242,7 @@ class Unfinished:
         from dataclasses import asdict
 
         from pibench.images.recipe import fingerprint
-        from pibench.sweep.matrix import made_with
+        from pibench.sweeps.matrix import made_with
 
         self.path = path
         # More jobs, or more time for each, make no other records.

@@ -86,7 +86,7 @@ def run_cell(
 
     Example: pibench run-cell cell.json record.jsonl
     """
-    from pibench.sweep.matrix import CellRequest
+    from pibench.sweeps.matrix import CellRequest
 
     request = CellRequest.read(cell)
     loaded = opt.load_networks([request.network], request.options)

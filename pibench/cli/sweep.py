@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -15,14 +13,6 @@ from pibench.cli import options as opt
 from pibench.cli.output import CellProgress, ignore_broken_pipe, print_json, say
 from pibench.errors import ExitCode, InterruptedByUserError, InvalidInputError, extra
 from pibench.report.text import visible
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-    from pibench.sweep.execute import CellResult, Room
-    from pibench.sweep.journal import CellCache, Journal
-    from pibench.sweep.matrix import Cell, Study
-    from pibench.sweep.scheduler import SweepSummary
 
 
 class Sweeps(TyperGroup):
@@ -113,121 +103,44 @@ def run(
         "budget_s": budget,
         "repair": "paper" if repair_as_paper else repair or None,
         "fresh_boot": fresh_boot or None,
+        "prune": prune,
     }
-    from pibench.sweep.journal import CellCache, Journal
+    from pibench.sweeps import study as studies
+    from pibench.sweeps.journal import CellCache, Journal
+    from pibench.sweeps.scheduler import SweepSummary
 
     if out is None:
         raise InvalidInputError("a study needs a folder", hint="add --out DIR")
     journal = Journal(out)
-    given = {name: value for name, value in axes.items() if value is not None}
-    study = _study(file, given, journal, resume)
-    if prune is not None:
-        study = study.model_copy(update={"prune": prune})
-    cache = None if fresh else CellCache(cells)
+    study = studies.find(file, axes, journal, resume=resume)
     again = ["pibench", "sweep", "--resume", "--out", str(out)]
     for option, value in (("--cells", cells), ("--dask", dask), ("--jobs", jobs)):
         again += [option, str(value)] if value is not None else []
     again += ["--fresh"] if fresh else []
-    summary = _sweep(study, journal, cache, dask, jobs, shlex.join(again), dry=dry, quiet=quiet)
+    with CellProgress(quiet=quiet) as progress:
+        try:
+            summary = studies.run(
+                study,
+                journal,
+                cache=None if fresh else CellCache(cells),
+                dask=dask,
+                jobs=jobs,
+                dry=dry,
+                log=progress.log,
+                on_change=progress.on_change,
+            )
+        except KeyboardInterrupt:
+            so_far = progress.summary or SweepSummary()
+            raise InterruptedByUserError(
+                f"interrupted: {so_far.recorded} cells were recorded, {so_far.left} are left",
+                hint=f"continue: {shlex.join(again)}",
+            ) from None
     failed = {label: message for label, (_, message) in summary.failed.items()}
     _show(out, failed, as_json=as_json)
     if study.prune is None and 0 < summary.cells == summary.left_out:
         say("every cell was left out: nothing of this study can be run")
         raise typer.Exit(int(ExitCode.INVALID_INPUT))
     raise typer.Exit(int(ExitCode.OK if dry else summary.exit_code))
-
-
-def _study(file: Path | None, axes: dict[str, Any], journal: Journal, resume: bool) -> Study:
-    """Return the study from the file or the options; without either, from the folder."""
-    from pibench.sweep import matrix
-
-    there = journal.study_file.exists()
-    if there and not resume:
-        hint = "add --resume to continue it, or give another --out"
-        raise InvalidInputError.at(journal.folder, None, "has a study already", hint=hint)
-    if resume and not there:
-        raise InvalidInputError.at(journal.folder, None, "has no study to continue")
-    if file is not None:
-        if axes:
-            problem = f"axes are given both in {file} and as options"
-            raise InvalidInputError(problem, hint="write them into the file")
-        return matrix.read(file)
-    if not axes and not resume:
-        raise InvalidInputError(
-            "no study is given", hint="give a STUDY.toml, or --networks A,B and other axes"
-        )
-    if "networks" in axes and not resume:
-        return matrix.beside(matrix.of(axes, "the options"), Path.cwd())
-    if not resume:
-        raise InvalidInputError("a study needs networks", hint="add --networks A,B")
-    from pibench import file_io
-
-    again = "give the study again"
-    content = file_io.read_input(journal.study_file, hint=again)
-    data = file_io.json_of(content, journal.study_file, None, hint=again)
-    study = matrix.of(data, journal.study_file)
-    if axes:
-        study = matrix.of({**study.model_dump(), **axes}, "the options")
-    return matrix.beside(study, Path.cwd())
-
-
-def _sweep(
-    study: Study,
-    journal: Journal,
-    cache: CellCache | None,
-    dask: str | None,
-    jobs: int | None,
-    again: str,
-    *,
-    dry: bool,
-    quiet: bool,
-) -> SweepSummary:
-    from pibench.sweep.execute import discard_damaged_images, of_this_machine
-    from pibench.sweep.scheduler import SweepScheduler
-
-    room = of_this_machine(jobs)
-    if dry:
-        dask = None
-    elif dask is None:
-        discard_damaged_images(study.target, say)
-    with CellProgress(quiet=quiet) as progress, _cells_run(dask, room, progress.log) as submit:
-        scheduler = SweepScheduler(
-            study=study,
-            journal=journal,
-            submit=submit,
-            room=None if dask else room,
-            cache=cache,
-            dry=dry,
-            log=progress.log,
-            on_change=progress.on_change,
-        )
-        try:
-            return scheduler.run()
-        except KeyboardInterrupt:
-            summary = scheduler.summary
-            raise InterruptedByUserError(
-                f"interrupted: {summary.ran + summary.cache_hits} cells were recorded, "
-                f"{summary.left} are left",
-                hint=f"continue: {again}",
-            ) from None
-
-
-@contextmanager
-def _cells_run(
-    dask: str | None, room: Room, log: Callable[[str], None]
-) -> Iterator[Callable[[Cell], Future[CellResult]]]:
-    """Yield a function that starts a cell: in a thread with a child process, or by Dask."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    from pibench import process
-    from pibench.sweep.execute import run_cell, workers
-
-    if dask is not None:
-        with workers(dask, room.cores, log) as submit:
-            yield submit
-        return
-    with ThreadPoolExecutor(max_workers=room.cores) as pool, process.stopped_together():
-        yield lambda cell: pool.submit(run_cell, cell)
 
 
 @app.command()
@@ -252,8 +165,8 @@ def export(
     """
     from pibench.file_io import write_whole
     from pibench.report.frames import csv_of, rows_of
-    from pibench.sweep.journal import Journal
-    from pibench.sweep.journal import status as of
+    from pibench.sweeps.journal import Journal
+    from pibench.sweeps.journal import status as of
 
     now = of(folder)
     if out.suffix not in (".parquet", ".csv"):
@@ -276,7 +189,7 @@ def export(
 def _show(folder: Path, failed: dict[str, str] | None = None, *, as_json: bool) -> None:
     import dataclasses
 
-    from pibench.sweep.journal import status as of
+    from pibench.sweeps.journal import status as of
 
     now = of(folder)
     if as_json:

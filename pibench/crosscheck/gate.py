@@ -60,6 +60,12 @@ class GateResult:
     checks: tuple[Check, ...]
     incomparable: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        passed = sum(check.state == "agrees" for check in self.checks)
+        reasons = (*self.failed, *self.incomparable, *self.undecided)
+        gate = f"<gate {', '.join(self.asked) or 'not requested'}: exit code {int(self.code)}"
+        return f"{gate}, {passed} checks agree{''.join(f'; {one}' for one in reasons[:3])}>"
+
     @property
     def failed(self) -> tuple[str, ...]:
         """The checks that differ, each in a few words."""

@@ -27,6 +27,7 @@ from pibench.crosscheck.metrics import (
     compare_verdicts,
 )
 from pibench.crosscheck.sides import differing_facts
+from pibench.display import Displayed
 from pibench.errors import InvalidInputError
 from pibench.records.identity import Run, distinguishing, labels
 
@@ -110,12 +111,19 @@ class PairComparison:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reconciliation:
+class Reconciliation(Displayed):
     """All pairs of sides; true if nothing that could be compared differs."""
 
     sides: tuple[Side, ...]
     pairs: tuple[PairComparison, ...]
     tolerances: Tolerances
+
+    def __repr__(self) -> str:
+        sides = " against ".join(side.name for side in self.sides)
+        answers = [network.agrees for network in self.networks]
+        words = {True: "agree", False: "differ", None: "not compared"}
+        counts = [f"{answers.count(key)} {word}" for key, word in words.items() if key in answers]
+        return f"<{sides}: {', '.join(counts) or 'no run in common'}>"
 
     def __bool__(self) -> bool:
         return all(network.agrees is not False for network in self.networks)

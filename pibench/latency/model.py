@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
+from pibench.display import Displayed
 from pibench.errors import InvalidInputError
 from pibench.latency import pressure, stacks, work
 from pibench.latency.analytic import Configuration, Parts
@@ -54,7 +55,7 @@ class LayerPrediction:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prediction:
+class Prediction(Displayed):
     """A forward pass on a device, in ms: 90 % of networks are expected within low and high.
 
     `protocol` is the calibration's, or inference for a network that cannot run under that one.

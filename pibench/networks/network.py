@@ -62,6 +62,10 @@ class Network:
     known_sha256: str | None = None
     """The hash of the prototxt text, for a network of the zoo that is as its builder makes it."""
 
+    def __repr__(self) -> str:
+        weights = "" if self.weights is None else f", weights {self.weights}"
+        return f"<{self.name}, {self.source}: {len(self.net.layer)} layers{weights}>"
+
     @cached_property
     def fork_layers(self) -> tuple[str, ...]:
         """Return a remark for each layer type that stock Caffe lacks and pibench implements."""

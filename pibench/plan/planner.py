@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from pibench.devices import MIB
+from pibench.display import Displayed
 from pibench.engines.caffe import caffemodel
 from pibench.errors import InvalidInputError
 from pibench.plan import graph, layers, net, weights
@@ -22,6 +23,7 @@ from pibench.plan.process import Process, Step
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pibench.devices import Device
     from pibench.networks.network import Network
     from pibench.plan.environment import Environment, Program
     from pibench.plan.graph import Node
@@ -37,7 +39,7 @@ class Allocation(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Plan(Displayed):
     """The planned run of one network. Sizes in bytes; the peak is the process's RSS."""
 
     network: Network
@@ -51,6 +53,8 @@ class Plan:
     """
     process: Process
     """The process at its end."""
+    device: Device | None = None
+    """The device of the environment, where one was named: pictures show its memory."""
 
     def __repr__(self) -> str:
         peak, step = self.peak_rss_bytes / MIB, self.peak_step

@@ -28,6 +28,7 @@ from pydantic import (
 )
 
 from pibench import devices
+from pibench.display import Displayed
 from pibench.setups import DEFAULT, Setup
 from pibench.target_kinds import TargetKind, kind_of
 
@@ -398,7 +399,7 @@ class Environment(Frozen):
 
 
 class CellMark(Frozen):
-    """The cell of a study that produced a record; see `pibench.sweep`.
+    """The cell of a study that produced a record; see `pibench.sweeps`.
 
     `key` is the SHA-256 of everything that determines the result, `attempt` the number of the
     attempt, and `seal` the SHA-256 of the rest of the record, which detects disk corruption.
@@ -409,7 +410,7 @@ class CellMark(Frozen):
     seal: Sha256
 
 
-class Record(Frozen):
+class Record(Displayed, Frozen):
     """The record of one network on one target.
 
     `engine` ran it, such as `caffe`; `engine_version` is what that engine reports of itself.
@@ -488,6 +489,20 @@ class Record(Frozen):
     limits: Limits = Limits()
     environment: Environment
     provenance: dict[str, Provenance]
+
+    def __repr__(self) -> str:
+        peak = "peak unknown"
+        if self.peak_rss_bytes is not None:
+            peak = f"peak {self.peak_rss_bytes / devices.MIB:.0f} MiB"
+        facts = [f"{self.verdict} on {self.device}", peak]
+        kind = self.provenance["latency_ms"].kind
+        if self.latency_ms is not None and kind != "emulated":
+            facts.append(f"{self.latency_ms:.3g} ms ({kind})")
+        where = [self.target, *([] if self.engine == "caffe" else [self.engine]), self.protocol]
+        return f"<{self.network}, {', '.join(where)}: {', '.join(facts)}>"
+
+    def __str__(self) -> str:
+        return repr(self)
 
     @field_validator("created")
     @classmethod

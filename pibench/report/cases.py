@@ -8,7 +8,7 @@ verdict that could not be reached is an error. A network that is not in the pape
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +23,7 @@ from pibench.report.comparisons import closing, described
 from pibench.report.runs import command, target
 from pibench.report.tables import Cell, Table, numeric, plain, to_markdown
 from pibench.report.tables import escape_markdown as text
-from pibench.report.text import NOTHING, mib, signed_mib, usable_memory, visible
+from pibench.report.text import NOTHING, mib, milliseconds, signed_mib, usable_memory, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -31,12 +31,14 @@ if TYPE_CHECKING:
 
     from junitparser.junitparser import FinalResult
 
+    from pibench.checks import Check as Checked
     from pibench.crosscheck.gate import Check, GateResult
     from pibench.crosscheck.reconcile import Reconciliation
     from pibench.devices import Device
     from pibench.records.schema import Record
     from pibench.report.content import Report
     from pibench.report.ledger import LedgerCell, Row
+    from pibench.verdict import TimeJudgement
 
 _RESULTS: Final[dict[str, type[FinalResult]]] = {
     "differs": Failure,
@@ -203,6 +205,75 @@ def of_plans(
         notes=(
             f"{how}. Usable there: {usable_memory(device.usable_bytes, device.reserve_bytes)}.",
         ),
+    )
+
+
+def of_check(answer: dict[str, Any], found: Checked) -> Cases:
+    """Return the cases of `pibench check`: whether it fits, and is within a time limit if any."""
+    fits = of_plans([answer], found.device, found.planned.protocol, {})
+    if found.judged_time is None:
+        return fits
+    timed = _timed(_subject(answer), found.device.id, found.judged_time)
+    note = f"Time: {timed.why}."
+    return replace(fits, cases=(*fits.cases, timed), notes=(*fits.notes, note))
+
+
+def of_times(
+    judged: Sequence[tuple[str, TimeJudgement | None]],
+    device: Device,
+    max_ms: float,
+    refused: Mapping[str, str],
+) -> Cases:
+    """Return one case per network, passed if its predicted time is within the limit.
+
+    Args:
+        judged: The name of each network, and its time compared with the limit.
+        device: The device.
+        max_ms: The limit.
+        refused: The reason for each network that could not be predicted; these are errors.
+    """
+    known = [(subject, one) for subject, one in judged if one is not None]
+    cases = [_timed(subject, device.id, one) for subject, one in known]
+    rows: list[tuple[Cell | str, ...]] = [
+        (
+            subject,
+            Cell(text=one.verdict, chip="verdict"),
+            milliseconds(one.low_ms),
+            milliseconds(one.high_ms),
+            one.source,
+        )
+        for subject, one in known
+    ]
+    claim = _limit(max_ms, device.id)
+    for spec, why in refused.items():
+        cases.append(Case(subject=spec, claim=claim, outcome="is undecided", why=why))
+        rows.append((spec, Cell(text="error", chip="verdict"), *2 * [NOTHING], why))
+    within = sum(one.verdict == "within" for _, one in known)
+    return Cases(
+        command="predict",
+        headline=f"{within} of {len(cases)} networks take {claim}",
+        cases=tuple(cases),
+        table=Table(
+            columns=(
+                *plain("Network", "Verdict"),
+                *numeric("Low ms", "High ms"),
+                *plain("How it is known"),
+            ),
+            rows=rows,
+        ),
+        notes=("Times of a forward pass; nothing was run.",),
+    )
+
+
+def _limit(max_ms: float, device: str) -> str:
+    return f"at most {max_ms:g} ms on {device}"
+
+
+def _timed(subject: str, device: str, judged: TimeJudgement) -> Case:
+    """Return the case of a time limit: a borderline time is not decided, and an error."""
+    outcome = {"within": "passes", "over": "fails"}.get(judged.verdict, "undecided")
+    return Case(
+        subject=subject, claim=_limit(judged.max_ms, device), outcome=outcome, why=str(judged)
     )
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from pibench.bisect import Bisection, BlobDifference
+    from pibench.bisection.search import Bisection, BlobDifference
     from pibench.crosscheck.blobs import LayerComparison
     from pibench.crosscheck.gate import GateResult
     from pibench.crosscheck.reconcile import NetworkComparison, PairComparison, Reconciliation
@@ -40,15 +40,15 @@ def print_reconciliation(
         for line in [*differing, *pair.not_run] or nothing:
             to.print(printable(f"  {line}"))
         if pair.networks:
-            to.print(_pair_table(pair))
-        for line in [*_differences(pair), *_left_out(pair)]:
+            to.print(pair_table(pair))
+        for line in [*differences(pair), *_left_out(pair)]:
             to.print(printable(line))
         to.print()
     for line in closing(found, result):
         to.print(printable(line))
 
 
-def _pair_table(pair: PairComparison) -> Table:
+def pair_table(pair: PairComparison) -> Table:
     """Return one row per network that both sides have."""
     return Table.of(
         (
@@ -74,7 +74,13 @@ def print_bisection(found: Bisection, *, to: Console | None = None) -> None:
     to.print(printable(f"{found.network}: {found.first} against {found.second}"))
     for what, first, second in found.surroundings:
         to.print(printable(f"  {what}: {first} | {second}"))
-    # A row per blob written by a layer: its distance, by signatures.
+    to.print(layers_table(found))
+    for line in conclusions(found):
+        to.print(printable(line))
+
+
+def layers_table(found: Bisection) -> Table:
+    """Return one row per blob around the first one that differs: its distance, by signatures."""
     rows = (
         {
             "": ASCII_MARKS[one.agrees],
@@ -85,9 +91,7 @@ def print_bisection(found: Bisection, *, to: Console | None = None) -> None:
         }
         for one in _shown(found)
     )
-    to.print(Table.of(rows, numeric=("Apart",), fold=("Layer", "Type", "Blob")))
-    for line in _lines(found):
-        to.print(printable(line))
+    return Table.of(rows, numeric=("Apart",), fold=("Layer", "Type", "Blob"))
 
 
 def _distance(layer: LayerComparison) -> str:
@@ -166,7 +170,7 @@ def bisection_json(found: Bisection) -> dict[str, Any]:
     }
 
 
-def _differences(pair: PairComparison) -> list[str]:
+def differences(pair: PairComparison) -> list[str]:
     """Return a sentence for each metric that differs, with the smallest sufficient tolerance.
 
     Metrics that agree only with a remark, for example by the floor, get a sentence too.
@@ -306,7 +310,8 @@ def _shown(found: Bisection) -> list[LayerComparison]:
     return layers[max(0, at - AROUND) : at + AROUND + 1]
 
 
-def _lines(found: Bisection) -> list[str]:
+def conclusions(found: Bisection) -> list[str]:
+    """Return what was found, a sentence a line: the last ones are the conclusion."""
     compared = found.layers
     equal = sum(layer.identical for layer in compared.layers)
     beyond = sum(not layer for layer in compared.layers)

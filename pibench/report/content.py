@@ -122,6 +122,9 @@ class Report:
     records: Sequence[Record]
     superseded: int
 
+    def __repr__(self) -> str:
+        return f"<report of {len(self.records)} records: {self.headline}>"
+
     @cached_property
     def labels(self) -> Mapping[str, str]:
         """The shortest names that distinguish all runs, by the records' ids."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from pibench.check import Check
+    from pibench.checks import Check
     from pibench.counting import Counts
     from pibench.crosscheck.cycles import Times
     from pibench.crosscheck.planned import Comparison
@@ -169,6 +169,8 @@ def check_lines(found: Check, answer: Mapping[str, Any]) -> list[Text]:
             Text(f"  time    {figures[0]} ms forward, {figures[1]} to {figures[2]} ({within})")
             + Text(f"; predicted for {one.stack}, {one.threads} threads{more}")
         )
+    if found.judged_time is not None:
+        lines.append(Text(f"  limit   {visible(str(found.judged_time))}"))
     at = answer["peak_at"]
     kinds: Counter[str] = Counter()
     for held in found.planned.allocations:

@@ -54,6 +54,12 @@ GROUPS: Final = {
 """Layer types with their own colour; the rest is `other`."""
 OTHER: Final = "other"
 
+PHASES: Final = {
+    "set-up": "#8da0cb", "weights": "#e5c494", "inputs": "#b3b3b3", "forward": "#66c2a5",
+    "backward": "#fc8d62", "outputs": "#e78ac3", "exit": "#d9d9d9",
+}  # fmt: skip
+"""Colours that are distinct for colour-blind readers (ColorBrewer Set2)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pibench.errors import InvalidInputError, extra
 from pibench.latency.model import MACS_PER_CYCLE, MEMORY_BYTES_PER_S
+from pibench.report.page_figures import PHASES
 from pibench.report.text import MIB, sentence, visible
 
 with extra("report"):
@@ -38,11 +39,6 @@ COLOURS: Final = {
     "predicted": "#b3195f",
 }  # fmt: skip
 _MUTED, _LINE = "#566170", "#d5dbe3"
-PHASES: Final = {
-    "set-up": "#8da0cb", "weights": "#e5c494", "inputs": "#b3b3b3", "forward": "#66c2a5",
-    "backward": "#fc8d62", "outputs": "#e78ac3", "exit": "#d9d9d9",
-}  # fmt: skip
-"""Colours that are distinct for colour-blind readers (ColorBrewer Set2)."""
 _MARKERS: Final = {"fit": "o", "no-fit": "s", "borderline": "D", "inconclusive": "x"}
 _SETTINGS: Final[dict[Any, Any]] = {
     # A dollar sign in a name does not start a formula.

@@ -14,8 +14,6 @@ from pibench.targets.base import Job, Observer, Outcome
 
 Item = TypeVar("Item")
 
-SIGNALS_S: Final = 0.5
-"""How long a signal may go unnoticed."""
 PROGRAM_BYTES: Final = 150 << 20
 """Caffe with no network takes 56 MiB, Python with numpy and pydantic 90 to 130 (measured)."""
 OVERHEAD_BYTES: Final = 200 << 20
@@ -100,7 +98,9 @@ def pooled(
                 # Wake up twice a second for signals. Of several in a row the kernel may give all
                 # to another thread; nothing wakes a main thread that waits for a lock then, and
                 # Python runs its handlers nowhere else.
-                done, workers = wait(workers, timeout=SIGNALS_S, return_when=FIRST_COMPLETED)
+                done, workers = wait(
+                    workers, timeout=process.SIGNALS_S, return_when=FIRST_COMPLETED
+                )
                 for worker in done:
                     worker.result()
         except BaseException:

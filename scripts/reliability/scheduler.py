@@ -17,11 +17,11 @@ from uuid import uuid4
 
 import psutil
 
-from pibench.sweep import matrix
-from pibench.sweep.execute import CellResult, Room
-from pibench.sweep.journal import Journal
-from pibench.sweep.matrix import Cell, made_with
-from pibench.sweep.scheduler import SweepScheduler, SweepSummary
+from pibench.sweeps import matrix
+from pibench.sweeps.execute import CellResult, Room
+from pibench.sweeps.journal import Journal
+from pibench.sweeps.matrix import Cell, made_with
+from pibench.sweeps.scheduler import SweepScheduler, SweepSummary
 from tests import whole_records
 
 NETWORKS = ("SqueezeNet V1.1", "NIN")

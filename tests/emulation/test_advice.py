@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pibench import networks
-from pibench.check import check
+from pibench.checks import check
 from pibench.networks import fold_bn
 from pibench.targets.local import TwinTarget
 from tests.emulation.conftest import DEVICE, run

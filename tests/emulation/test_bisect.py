@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pibench import networks
-from pibench.bisect import Bisection, Runnable, bisect
+from pibench.bisection.search import Bisection, bisect
+from pibench.bisection.sides import Runnable
 from pibench.crosscheck.blobs import compare_outputs
 from pibench.crosscheck.sides import entry_of
 from pibench.crosscheck.values import Tolerance

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pibench import networks
-from pibench.bisect import LAYER_TOLERANCE, Runnable, bisect
+from pibench.bisection.search import LAYER_TOLERANCE, bisect
+from pibench.bisection.sides import Runnable
 from pibench.crosscheck.blobs import compare_layers, compare_outputs
 from pibench.crosscheck.sides import entry_of
 from pibench.engines.registry import engine_of

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -95,6 +98,40 @@ def test_a_study_and_the_runs_that_it_has_started(tmp_path: Path) -> None:
             output = ended_in_order(process, INT)
         assert time.monotonic() - began < 15
         assert "4 are left; continue: pibench sweep" in output
+
+
+@pytest.mark.usefixtures("twin")
+def test_a_study_from_python_keeps_its_records_and_continues(tmp_path: Path) -> None:
+    """Where no handler of pibench's is set, as in a notebook: the process itself goes on."""
+    program = """
+import pibench
+
+axes = {"networks": ["SqueezeNet V1.1", "VGG 16"], "target": "twin", "compute": "real"}
+try:
+    pibench.sweep(**axes, out="study", fresh=True, jobs=1, log=lambda line: print(line, flush=True))
+except KeyboardInterrupt as stopped:
+    print(stopped, flush=True)
+done = pibench.sweep(out="study", resume=True, networks=["SqueezeNet V1.1", "NIN"], fresh=True)
+print(done)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("SqueezeNet V1.1 rpi3b twin")
+    time.sleep(2)
+    process.send_signal(INT)
+    began = time.monotonic()
+    assert process.stdout.readline().startswith("1 cells were recorded, 1 are left: continue with")
+    assert time.monotonic() - began < 15
+    output, _ = process.communicate(timeout=240)
+    assert output.splitlines()[-1] == "<study: 2 cells: 2 fit>"
+    assert process.returncode == 0
+    assert len(RecordStore(tmp_path / "study/journal.jsonl").read()) == 2
 
 
 @pytest.mark.usefixtures("twin")

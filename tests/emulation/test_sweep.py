@@ -19,7 +19,7 @@ import pytest
 
 from docker import from_env
 from pibench.process import run
-from pibench.sweep.journal import Journal
+from pibench.sweeps.journal import Journal
 from pibench.targets.container.engine import OWNER_LABEL, is_orphan
 from tests.emulation.engines import OwnEngine
 

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pibench import process
 from pibench.engines.registry import engine_of
 from pibench.errors import HostError
 from pibench.images.build import Builder
@@ -71,7 +72,7 @@ class SshTarget:
                 hint="leave --compute out, or say --compute real",
             )
         refuse_other_blas(work)
-        asyncio.run(self._unless_lost(self._prepare(work)))
+        process.complete(self._unless_lost(self._prepare(work)))
 
     def environment(self) -> dict[str, str | None]:
         """Return no emulator of this host's; the probe reports which Caffe it is."""
@@ -79,7 +80,7 @@ class SshTarget:
 
     def run(self, work: Sequence[Job], observe: Observer, watch: Watcher) -> None:
         """Run each piece; after a lost connection, continue the run where it is."""
-        asyncio.run(self._unless_lost(self._run(deque(work), observe, watch)))
+        process.complete(self._unless_lost(self._run(deque(work), observe, watch)))
 
     async def _unless_lost(self, doing: Coroutine[Any, Any, None]) -> None:
         """Report a connection that is lost while copying as one line, not as an internal error."""

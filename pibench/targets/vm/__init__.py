@@ -156,7 +156,7 @@ class VmTarget:
         at_once = self._at_once or places(process.usable_cores(), each_bytes)
         parts = partition(work, at_once, most_bytes=self.device.ram_bytes)
         try:
-            asyncio.run(self._run_parts(parts, observe, watch))
+            process.complete(self._run_parts(parts, observe, watch))
         except BaseExceptionGroup as group:
             # Machines that run at once fail at once, mostly for the same reason.
             raise _first(group) from None

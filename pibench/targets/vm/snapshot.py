@@ -7,7 +7,6 @@ of one snapshot has the same.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -16,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from pibench import cache, settings
+from pibench import cache, process, settings
 from pibench.devices import Device
 from pibench.errors import HostError
 from pibench.images import store
@@ -112,7 +111,7 @@ def ensure(
                 console_socket=folder / "console",
             )
             argv = command_line(machine, device, booted, accelerator)
-            asyncio.run(_run(save(argv, booted, machine, content / _FILE)))
+            process.complete(_run(save(argv, booted, machine, content / _FILE)))
         (content / _VM).write_text(vm.key)
 
     with contextlib.suppress(HostError):

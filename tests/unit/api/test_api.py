@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ import pibench
 from pibench import api
 from pibench.errors import InvalidInputError
 from pibench.runner.options import RunKeywords, RunOptions
+from pibench.sweeps.matrix import Study
+from pibench.sweeps.study import StudyKeywords
+from tests import whole_records
 
 
 def test_fits_is_true_for_what_fits() -> None:
@@ -108,8 +112,85 @@ def test_check_has_the_answer_and_the_package_shows_its_functions() -> None:
     found = api.check("VGG 16")
     assert (found.judged.verdict, found.planned.protocol) == ("no-fit", "caffe-time")
     assert {one.change.split()[0] for one in found.remedies} == {"--engine", "--input", "--device"}
-    assert {"fits", "load", "network", "run"} < set(dir(pibench))
+    assert {"bisect", "check", "fits", "load", "network", "predict", "run", "sweep"} < set(
+        dir(pibench)
+    )
     assert pibench.network("NIN").parameter_count == 7595176
+
+
+def test_a_time_limit_is_part_of_the_answer() -> None:
+    one = pibench.predict("SqueezeNet V1.1")
+    assert one.low_ms < 200 < one.high_ms
+    assert pibench.fits("SqueezeNet V1.1", max_ms=300)
+    over = pibench.fits("SqueezeNet V1.1", max_ms=100)
+    assert (over.verdict, bool(over)) == ("fit", False)
+    assert "over 100 ms: 131 to 236 ms, predicted for stack openblas-a53, 4 threads" in repr(over)
+    assert "borderline at 200 ms" in repr(pibench.fits("SqueezeNet V1.1", max_ms=200))
+    assert not pibench.fits("VGG 16", max_ms=10_000)
+    unknown = pibench.fits("SqueezeNet V1.1", engine="ncnn", max_ms=300)
+    assert not unknown
+    assert "no time to compare with 300 ms: times are predicted for Caffe" in repr(unknown)
+    for wrong in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(InvalidInputError, match="give milliseconds above 0"):
+            pibench.fits("NIN", max_ms=wrong)
+    checked = pibench.check("SqueezeNet V1.1", max_ms=100)
+    assert (checked.judged.verdict, checked.exit_code) == ("fit", 1)
+    assert pibench.check("SqueezeNet V1.1", max_ms=200).exit_code == 4
+    assert pibench.check("SqueezeNet V1.1", max_ms=300).exit_code == 0
+
+
+def test_results_have_a_line_and_a_form_for_notebooks() -> None:
+    record = whole_records.record()
+    results = (
+        (api.plan("NIN"), "<NIN: planned peak 131 MiB at backward conv1, caffe-time>"),
+        (pibench.check("NIN"), "<NIN fits rpi3b: planned peak 131 of 918 MiB; predicted 220 ms>"),
+        (pibench.predict("NIN"), "<NIN: predicted 220 ms (158 to 281) on rpi3b, caffe-time>"),
+        (pibench.fits("NIN"), "<NIN fits rpi3b: peak 131 MiB (planned)"),
+        (record, f"<{record.network}, {record.target}, {record.protocol}: "),
+    )
+    for result, line in results:
+        assert repr(result).startswith(line)
+        assert len(repr(result)) < 200
+        assert "<table>" in (html := result._repr_html_() or "")
+        assert len(html) < 10_000
+    # In the colours of the page, which may be dark.
+    picture = results[0][0]._repr_html_() or ""
+    assert 'aria-label="Planned memory over the layers of NIN' in picture
+    assert "currentColor" in picture
+    assert "#fff" not in picture
+    assert "918" in picture
+    hostile = dataclasses.replace(pibench.predict("NIN"), network="<script>x</script>")
+    assert "<script" not in (hostile._repr_html_() or "")
+
+
+def test_a_study_is_swept_and_continued_from_python(tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    axes = {"networks": ["NIN", "SqueezeNet V1.1"], "batch": [1, 2], "target": "twin"}
+    listed = pibench.sweep(**axes, out=out, dry=True, fresh=True)
+    assert repr(listed) == f"<{out}: 4 cells: 4 left>"
+    assert listed.records == []
+    more = pibench.sweep(out=str(out), resume=True, batch=4, device="rpi4b_2gb", dry=True)
+    assert more.summary.cells == 2
+    for wrong, message in (
+        ({"networks": "NIN", "out": out}, "has a study already"),
+        ({"out": tmp_path / "new"}, "no study is given"),
+        ({"networks": Path("none.prototxt"), "out": tmp_path / "new"}, "none.prototxt"),
+        ({"networks": "NIN", "target": "moon", "out": tmp_path / "new"}, "no target 'moon'"),
+        ({"networks": "NIN", "prune": -1, "out": tmp_path / "new"}, "prune"),
+    ):
+        with pytest.raises(InvalidInputError, match=message):
+            pibench.sweep(**wrong, dry=True)
+    assert get_type_hints(StudyKeywords).keys() == Study.model_fields.keys()
+
+
+def test_sides_of_a_bisection_are_checked_before_one_runs(tmp_path: Path) -> None:
+    for side, message in (
+        ("moon", "'moon' is not one of auto, vm"),
+        ("twin:blas=fast", "there is no BLAS fast"),
+        (str(tmp_path / "none.jsonl"), "an existing file of records"),
+    ):
+        with pytest.raises(InvalidInputError, match=message):
+            pibench.bisect("NIN", "twin", side)
 
 
 def test_any_iterable_of_networks_is_read_once() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 
 from pibench import api
+from pibench.cli import app  # noqa: F401  (what a suite in this process imports first is forgotten)
 
 pytest_plugins = ["pytester"]
 
@@ -65,6 +66,33 @@ def test_the_marker_and_the_ini_file_give_defaults(suite: pytest.Pytester) -> No
         """
     )
     suite.runpytest_inprocess().assert_outcomes(passed=4)
+
+
+def test_a_time_limit_by_ini_file_marker_and_argument(suite: pytest.Pytester) -> None:
+    suite.makeini("[pytest]\npibench_max_ms = 100\n")
+    suite.makepyfile(
+        """
+        import pytest
+
+        def test_by_ini(pibench):
+            assert pibench.fits("SqueezeNet V1.1")
+
+        @pytest.mark.pibench(max_ms=300)
+        def test_by_marker(pibench):
+            assert pibench.fits("SqueezeNet V1.1")
+
+        def test_by_argument(pibench):
+            assert pibench.fits("SqueezeNet V1.1", max_ms=None)
+        """
+    )
+    result = suite.runpytest_inprocess()
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["*over 100 ms: 131 to 236 ms, predicted for stack openblas-a53*"])
+    for wrong in ("soon", "0"):
+        suite.makeini(f"[pytest]\npibench_max_ms = {wrong}\n")
+        result = suite.runpytest_inprocess()
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([f"ERROR: pibench_max_ms = {wrong}: give milliseconds*"])
 
 
 def test_a_model_that_cannot_be_used_is_named(suite: pytest.Pytester) -> None:

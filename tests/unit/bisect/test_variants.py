@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pibench.bisect import Variant, parse_variant
+from pibench.bisection.sides import Variant, parse_variant
 from pibench.engines.registry import engine_of
 from pibench.errors import InvalidInputError
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pibench import devices, networks
-from pibench.check import check
+from pibench.checks import check
 from pibench.plan.environment import of_device
 from pibench.plan.planner import plan
 from pibench.verdict import judge
@@ -96,6 +96,30 @@ def test_a_network_without_a_way_back_is_answered_under_inference(
     assert "ArgMax aborts: this is the answer for inference" in done.err
     assert "--protocol inference --require-fit" in done.out
     pibench("check", str(path), "--protocol", "caffe-time", code=2)
+
+
+def test_a_time_limit_is_decided_by_the_whole_interval(pibench: Pibench) -> None:
+    for limit, verdict, code in ((300, "within", 0), (200, "borderline", 4), (100, "over", 1)):
+        words = ("SqueezeNet V1.1", "--max-ms", str(limit), "-o", "gate.xml")
+        answer = answer_of(pibench, *words, code=code)
+        assert (answer["verdict"], answer["time_limit"]["verdict"]) == ("fit", verdict)
+        assert answer["time_limit"]["interval_ms"] == answer["latency_interval_ms"]
+        assert "stack openblas-a53, 4 threads" in answer["time_limit"]["source"]
+        tests = 'errors="1"' if code == 4 else f'failures="{code}"'
+        assert tests in Path("gate.xml").read_text()
+        several = ("predict", "SqueezeNet V1.1", "--max-ms", str(limit))
+        assert f"{verdict} " in pibench(*several, "-o", "time.md", code=code).out
+        assert f"**{verdict}**" in Path("time.md").read_text()
+    # What does not fit fails in any time.
+    assert answer_of(pibench, "VGG 16", "--max-ms", "10000", code=1)["time_limit"]["verdict"] == (
+        "within"
+    )
+    assert answer_of(pibench, "NIN", code=0)["time_limit"] is None
+    # Without a time there is no answer.
+    other = answer_of(pibench, "NIN", "--engine", "ncnn", "--max-ms", "300", code=4)
+    assert other["time_limit"]["verdict"] == "unavailable"
+    assert "above 0" in pibench("check", "NIN", "--max-ms", "0", code=2).line
+    assert "add --max-ms" in pibench("predict", "NIN", "-o", "time.md", code=2).line
 
 
 def test_what_people_read(pibench: Pibench) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from pibench import api
 from pibench.target_kinds import kind_of
 from scripts.action_steps import script
 
@@ -71,3 +73,32 @@ def test_a_gate_that_is_not_installed_is_reported(tmp_path: Path) -> None:
         output = (ROOT / page).read_text()
         assert "scripts/gate.sh install" in output
         assert "scripts/gate.sh gate" in output
+
+
+def test_a_time_limit_is_a_gate_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "net.prototxt").write_text(api.network("SqueezeNet V1.1").prototxt)
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(ROOT),
+        "PIBENCH_PROTOTXT": "*.prototxt",
+    }
+
+    def gate(**settings: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [ROOT / "scripts/gate.sh"],
+            env=environment | settings,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    ended = gate(PIBENCH_MAX_MS="200")
+    assert ended.returncode == 4
+    assert "1 of 1 networks fit rpi3b" in ended.stdout
+    assert "0 of 1 networks take at most 200 ms on rpi3b" in ended.stdout
+    assert 'errors="1"' in (tmp_path / "pibench-out/latency.xml").read_text()
+    ended = gate(PIBENCH_MAX_MS="300", PIBENCH_ENGINE="ncnn")
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    assert "times are predicted for Caffe, not for ncnn" in ended.stderr

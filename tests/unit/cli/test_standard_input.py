@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pibench import file_io
-from pibench.sweep import matrix
+from pibench.sweeps import matrix
 from tests.wild.older import OLDER
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pibench.sweep.journal import Journal, sealed
+from pibench.sweeps.journal import Journal, sealed
 from tests import whole_records
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from pibench.bisect import LAYER_TOLERANCE, Recorded, bisect
+from pibench.bisection.search import LAYER_TOLERANCE, bisect
+from pibench.bisection.sides import Recorded
 from pibench.crosscheck.gate import decide, parse
 from pibench.crosscheck.reconcile import Tolerances, reconcile
 from pibench.crosscheck.sides import read_sides

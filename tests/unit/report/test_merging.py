@@ -13,7 +13,7 @@ from pibench.errors import InvalidInputError
 from pibench.records.schema import SCHEMA_VERSION
 from pibench.records.store import RecordStore
 from pibench.report.sources import merge, read_all
-from pibench.sweep.journal import sealed
+from pibench.sweeps.journal import sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,11 +12,11 @@ from uuid import uuid4
 import pytest
 
 from pibench.records.schema import Record
-from pibench.sweep import matrix
-from pibench.sweep.execute import CellResult, Room
-from pibench.sweep.journal import Journal
-from pibench.sweep.matrix import made_with
-from pibench.sweep.scheduler import SweepScheduler
+from pibench.sweeps import matrix
+from pibench.sweeps.execute import CellResult, Room
+from pibench.sweeps.journal import Journal
+from pibench.sweeps.matrix import made_with
+from pibench.sweeps.scheduler import SweepScheduler
 from tests import whole_records
 
 ROOM = Room(memory_bytes=64 << 30, cores=4)

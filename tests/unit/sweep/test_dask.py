@@ -7,8 +7,8 @@ import socket
 import pytest
 
 from pibench.errors import HostError
-from pibench.sweep import matrix
-from pibench.sweep.execute import workers
+from pibench.sweeps import matrix
+from pibench.sweeps.execute import workers
 from pibench.target_kinds import kind_of_spec
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pibench.sweep import matrix
-from pibench.sweep.execute import run_cell
-from pibench.sweep.matrix import Cell, CellRequest
+from pibench.sweeps import matrix
+from pibench.sweeps.execute import run_cell
+from pibench.sweeps.matrix import Cell, CellRequest
 
 
 def cell(**axes: object) -> Cell:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pibench.errors import HostError, InvalidInputError
 from pibench.images.recipe import fingerprint
 from pibench.records.store import RecordStore
-from pibench.sweep.journal import Journal, mark_of, sealed
+from pibench.sweeps.journal import Journal, mark_of, sealed
 from tests import whole_records
 
 KEY = "ab" * 32

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pibench.errors import InvalidInputError
-from pibench.sweep import matrix
-from pibench.sweep.matrix import cell_key
+from pibench.sweeps import matrix
+from pibench.sweeps.matrix import cell_key
 
 LENET = 'name: "tiny" input: "data" input_shape { dim: 1 dim: 3 dim: 8 dim: 8 }'
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pibench.errors import HostError
-from pibench.sweep import execute, matrix
-from pibench.sweep.execute import CellResult, Room, needs, run_cells
+from pibench.sweeps import execute, matrix
+from pibench.sweeps.execute import CellResult, Room, needs, run_cells
 from tests.unit.sweep.conftest import answered
 
 MIB = 2**20

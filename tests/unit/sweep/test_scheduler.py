@@ -16,10 +16,10 @@ from pibench import networks
 from pibench.engines.caffe import caffemodel
 from pibench.errors import ExitCode, HostError
 from pibench.images.recipe import fingerprint
-from pibench.sweep import matrix
-from pibench.sweep.execute import CellResult
-from pibench.sweep.journal import CellCache, Journal, status
-from pibench.sweep.scheduler import SweepScheduler
+from pibench.sweeps import matrix
+from pibench.sweeps.execute import CellResult
+from pibench.sweeps.journal import CellCache, Journal, status
+from pibench.sweeps.scheduler import SweepScheduler
 from tests import whole_records
 from tests.unit.sweep.conftest import Cells, answered
 from tests.wild.networks import WILD

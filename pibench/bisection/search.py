@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import re
-import tempfile
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from pydantic import Field, ValidationError
 
-from pibench import target_kinds
+from pibench.bisection.sides import Recorded, Runnable, no_values, prepare
 from pibench.crosscheck.blobs import (
     LayerComparison,
     LayersComparison,
@@ -27,23 +23,21 @@ from pibench.crosscheck.blobs import (
 )
 from pibench.crosscheck.sides import differing_facts, entry_of
 from pibench.crosscheck.values import NonFinite, Tolerance, describe_non_finite, distance, errors
+from pibench.display import Displayed
 from pibench.engines import registry
 from pibench.engines.base import LAYER_RTOL
 from pibench.engines.caffe import CAFFE, cut
-from pibench.errors import HostError, InconclusiveError, InvalidInputError
-from pibench.records.schema import Frozen, Machine
-from pibench.runner.model_files import seeded_weights
-from pibench.runner.options import RunOptions
-from pibench.runner.runner import Runner, as_array, write_npz
-from pibench.setups import BLAS_NAMES, Blas
+from pibench.errors import HostError, InvalidInputError
+from pibench.images.build import Builder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
+    from pibench.bisection.sides import Load, Side, Wanted
     from pibench.engines.caffe.caffe_pb2 import LayerParameter
     from pibench.networks.network import Network
     from pibench.records.schema import Record
-    from pibench.targets.base import Outcome, Target
+    from pibench.runner.options import RunOptions
 
 LAYER_TOLERANCE: Final = Tolerance(atol=0.0, rtol=LAYER_RTOL)
 """Euclidean, for a whole blob; an engine that rounds more has its own: `Engine.layer_rtol`."""
@@ -52,14 +46,6 @@ _RECORDED: Final = (
     "{}: a record cannot be run again; whole blobs, and whether the layer differs on "
     "identical input, need two targets"
 )
-
-Wanted = tuple[str, str]
-"""A blob: the layer that wrote it, and the blob's name."""
-
-KEYS: Final = ("weights", "prototxt", "blas", "threads", "machine", "engine")
-_CHANGES: Final = re.compile(rf":(?=(?:{'|'.join(KEYS)})=)")
-_HINT: Final = f"write TARGET:key=value,...: keys are {', '.join(KEYS)}"
-_MOST_THREADS: Final = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +75,7 @@ class BlobDifference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bisection:
+class Bisection(Displayed):
     """The result; true if no layer differs.
 
     `first_divergence` is the first layer that differs, by signatures. `blob` is its whole blob,
@@ -114,69 +100,66 @@ class Bisection:
     cause: str
     caveats: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"<{self.network}, {self.first} against {self.second}: {self.cause}>"
+
     def __bool__(self) -> bool:
         # A layer may differ by signatures although its values, compared in full, do not.
         unmatched = self.layers.only_first or self.layers.only_second
         return self.first_divergence is None and not unmatched
 
 
-@dataclass(kw_only=True)
-class Runnable:
-    """A side that can be run repeatedly."""
+def bisect_runs(
+    network: Network,
+    texts: tuple[str, str],
+    options: RunOptions,
+    *,
+    seed: int | None = None,
+    batch: int | None = None,
+    atol: float | None = None,
+    rtol: float | None = None,
+    equal_nan: bool = False,
+    default_target: str = "twin",
+    load: Load,
+    log: Callable[[str], None] = lambda _: None,
+) -> Bisection:
+    """Run the two sides that texts name, or read their records, and bisect them.
 
-    name: str
-    network: Network
-    target: Target
-    options: RunOptions
-    record: Record = field(init=False)
+    Args:
+        network: The network of both sides.
+        texts: A target, TARGET:key=value,..., an engine, or a record file for each side.
+        options: The options of both runs, under which layers have values.
+        seed: The seed, None if none was given: a record then has its own.
+        batch: The batch size, None if none was given.
+        atol: The absolute tolerance, None for that of the engines.
+        rtol: The relative tolerance, None for that of the engines.
+        equal_nan: Treat two NaN values as equal.
+        default_target: Where an engine runs that is named without a target.
+        load: Reads a prototxt that one side has instead.
+        log: Called with a message at each step.
 
-    def __post_init__(self) -> None:
-        self.record, _ = self._run(self.network, self.options)
-
-    def keep(self, layers: Sequence[str]) -> dict[Wanted, np.ndarray]:
-        """Run the network and return the whole blobs of these layers."""
-        options = replace(self.options, keep=tuple(layers), values_only=True)
-        return self._run(self.network, options)[1]
-
-    def isolated(self, position: int, inputs: Mapping[str, np.ndarray]) -> dict[Wanted, np.ndarray]:
-        """Return the output of the layer at that position, run alone on these inputs."""
-        layer = self.network.shapes.layers[position]
-        shapes = {name: tuple(array.shape) for name, array in inputs.items()}
-        net = cut.alone(self.network.net, layer, shapes)
-        weights = self.network.weights or seeded_weights(self.network, self.options.seed)
-        # Another network than the whole one: what is converted of it is another file.
-        network = replace(self.network, net=net, entry=None, weights=weights, known_sha256=None)
-        with tempfile.TemporaryDirectory(prefix="pibench-inputs-") as folder:
-            path = Path(folder) / "inputs.npz"
-            write_npz(path, inputs)
-            options = replace(self.options, inputs=path, keep=(layer.name,), values_only=True)
-            return self._run(network, options)[1]
-
-    def _run(
-        self, network: Network, options: RunOptions
-    ) -> tuple[Record, dict[Wanted, np.ndarray]]:
-        outcomes: list[Outcome] = []
-        runner = Runner(target=self.target, options=options, on_outcome=outcomes.append)
-        (record,) = runner.run([network])
-        if not record.outputs:
-            reason = record.provenance["outputs"].reason
-            why = record.evidence.fatal_message or record.evidence.summary
-            raise InconclusiveError(
-                f"{self.name}: {network.name} has no outputs: {reason} ({why})",
-                hint="run it by itself: pibench run --protocol inference",
-            )
-        return record, {(blob.layer, blob.name): as_array(blob) for blob in outcomes[0].kept}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recorded:
-    """A side that has only a record and cannot be run."""
-
-    name: str
-    record: Record
-
-
-Side = Runnable | Recorded
+    Raises:
+        InvalidInputError: A side cannot be used; nothing has run then.
+        InconclusiveError: A run did not complete.
+        HostError: A target cannot run anything.
+    """
+    prepared = prepare(
+        network,
+        texts,
+        options,
+        seed=seed,
+        batch=batch,
+        default_target=default_target,
+        builder=Builder(log),
+        load=load,
+    )
+    sides: list[Side] = []
+    for one in prepared:
+        log(f"{one.name}: {network.name}")
+        sides.append(one.start())
+    given = {name: x for name, x in (("atol", atol), ("rtol", rtol)) if x is not None}
+    tolerance = replace(tolerance_for(*sides), **given, equal_nan=equal_nan)
+    return bisect(sides[0], sides[1], tolerance, log)
 
 
 def bisect(
@@ -262,16 +245,6 @@ def tolerance_for(first: Side, second: Side) -> Tolerance:
             engine = registry.engine_of(":".join([record.engine, *settings]))
             rtols.append(engine.layer_rtol)
     return replace(LAYER_TOLERANCE, rtol=max(rtols))
-
-
-def no_values(record: Record) -> str:
-    """Explain why a record has no layer values; empty if it has them."""
-    if record.signatures:
-        return ""
-    reason = record.provenance["outputs"].reason
-    if record.outputs:
-        reason = "it has outputs only, and no signatures (a record before version 1.2)"
-    return f"no layer values: {reason}"
 
 
 def _check(first: Record, second: Record) -> None:
@@ -448,75 +421,3 @@ def _difference(
 
 def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-class Variant(Frozen):
-    """A target, and the options that its run changes. `text` is what was parsed."""
-
-    text: str
-    target: str
-    engine: str = CAFFE.id
-    weights: Path | None = None
-    prototxt: Path | None = None
-    blas: Blas = "openblas"
-    threads: Annotated[int, Field(ge=1, le=_MOST_THREADS)] | None = None
-    machine: Machine | None = None
-
-    @property
-    def name(self) -> str:
-        """The side in output: as it was written, with the target if an engine was named alone."""
-        is_named = self.text.partition(":")[0] == self.target.partition(":")[0]
-        return self.text if is_named else f"{self.text} on {self.target}"
-
-
-def parse_variant(text: str, default_target: str = "twin") -> Variant:
-    """Parse the side that `text` names: TARGET:KEY=VALUE,... with an engine in place of the target.
-
-    A value cannot contain a comma, because commas separate the keys. The settings of an engine
-    follow colons, as in `twin:engine=opencv==4.6:fusion=off,threads=1`.
-
-    Args:
-        text: the side.
-        default_target: where an engine runs that is named without a target.
-
-    Raises:
-        InvalidInputError: if the text is not valid.
-    """
-    target, *rest = _CHANGES.split(text, maxsplit=1)
-    parts = rest[0].split(",") if rest else []
-    changes: dict[str, Any] = {}
-    if _is_engine(target):
-        if any(part.startswith("engine=") for part in parts):
-            raise InvalidInputError(f"{text}: names two engines", hint="leave engine= out")
-        changes["engine"], target = target, default_target
-    for part in (target.rpartition(":")[2], *parts):
-        key, separator, _ = part.partition("=")
-        if separator and key.isidentifier() and key not in KEYS:
-            raise InvalidInputError(f"{text}: key {key!r} is unknown", hint=_HINT)
-    for part in parts:
-        key, separator, value = part.partition("=")
-        if not separator or key not in KEYS or not value:
-            raise InvalidInputError(f"{text}: {part!r} is not KEY=VALUE", hint=_HINT)
-        if key in changes:
-            raise InvalidInputError(f"{text}: gives {key} twice", hint="give it once")
-        changes[key] = value
-    if "engine" in changes:
-        try:
-            changes["engine"] = registry.engine_of(changes["engine"]).spec
-        except InvalidInputError as error:
-            raise InvalidInputError(f"{text}: {error.message}", hint=error.hint) from None
-    try:
-        return Variant(text=text, target=target, **changes)
-    except ValidationError as error:
-        key = str(error.errors()[0]["loc"][0])
-    problem, hint = f"{changes[key]} is not a number of threads", f"give 1 to {_MOST_THREADS}"
-    if key != "threads":
-        what, known = ("BLAS", BLAS_NAMES) if key == "blas" else (key, get_args(Machine))
-        problem, hint = f"there is no {what} {changes[key]}", f"choose from {', '.join(known)}"
-    raise InvalidInputError(f"{text}: {problem}", hint=hint)
-
-
-def _is_engine(text: str) -> bool:
-    """Return whether a side's text is an engine's: a target of the same name comes first."""
-    name = re.split("==|:", text, maxsplit=1)[0]
-    return name in registry.names() and not target_kinds.kind_of_spec(text).installed

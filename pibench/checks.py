@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pibench import devices
 from pibench.devices import MIB
+from pibench.display import Displayed
 from pibench.engines.caffe import CAFFE
 from pibench.engines.registry import label_of
-from pibench.errors import InvalidInputError
+from pibench.errors import ExitCode, InvalidInputError
 from pibench.latency import rates as latency_rates
 from pibench.latency import stacks
 from pibench.latency.model import predictor
 from pibench.plan import answers
 from pibench.plan.environment import of_device
 from pibench.plan.planner import plan
-from pibench.verdict import judge
+from pibench.verdict import check_time_limit, judge, judge_prediction, no_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from pibench.plan.environment import Environment
     from pibench.plan.planner import Plan
     from pibench.records.schema import Protocol
-    from pibench.verdict import Judgement
+    from pibench.verdict import Judgement, TimeJudgement
 
 _STEP: Final = 32
 """Images are made smaller by multiples of this: the stride of most classifiers."""
@@ -57,8 +58,11 @@ class Remedy(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
-    """The answer. `prediction` is None where there is none, for the reason in `not_predicted`."""
+class Check(Displayed):
+    """The answer. `prediction` is None where there is none, for the reason in `not_predicted`.
+
+    `judged_time` compares the prediction with a time limit, None without a limit.
+    """
 
     device: Device
     planned: Plan
@@ -66,9 +70,38 @@ class Check:
     prediction: Prediction | None
     not_predicted: str
     remedies: tuple[Remedy, ...]
+    judged_time: TimeJudgement | None = None
+
+    def __repr__(self) -> str:
+        words = {"fit": "fits", "no-fit": "does not fit"}.get(
+            self.judged.verdict, f"{self.judged.verdict} on"
+        )
+        peak, usable = self.planned.peak_rss_bytes / MIB, self.device.usable_bytes / MIB
+        sizes = f"planned peak {peak:.0f} of {usable:.0f} MiB"
+        facts = [f"{self.planned.network.name} {words} {self.device.id}: {sizes}"]
+        if self.prediction is not None:
+            facts.append(f"predicted {self.prediction.latency_ms:.0f} ms")
+        if self.judged_time is not None:
+            facts.append(str(self.judged_time))
+        return f"<{'; '.join(facts)}>"
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0 if the network fits, and its time is within the limit; 1 if one is not so; else 4."""
+        fit = {"fit": ExitCode.OK, "no-fit": ExitCode.DISAGREEMENT}
+        codes = {fit.get(self.judged.verdict, ExitCode.INCONCLUSIVE)}
+        if self.judged_time is not None:
+            codes.add(self.judged_time.exit_code)
+        return ExitCode.DISAGREEMENT if ExitCode.DISAGREEMENT in codes else max(codes)
 
 
-def check(network: Network, device: Device, protocol: Protocol, engine: str = CAFFE.id) -> Check:
+def check(
+    network: Network,
+    device: Device,
+    protocol: Protocol,
+    engine: str = CAFFE.id,
+    max_ms: float | None = None,
+) -> Check:
     """Return the answer for a network on a device.
 
     Args:
@@ -76,10 +109,14 @@ def check(network: Network, device: Device, protocol: Protocol, engine: str = CA
         device: The device.
         protocol: What is run.
         engine: The engine, as `--engine` takes it. Times are predicted for Caffe alone.
+        max_ms: A limit of the predicted time of a forward pass, in ms.
 
     Raises:
-        InvalidInputError: The engine would reject the network under this protocol.
+        InvalidInputError: The engine would reject the network under this protocol, or the limit is
+            not a time.
     """
+    if max_ms is not None:
+        check_time_limit(max_ms)
     environment = of_device(device, engine=engine)
     planned = plan(network, protocol=protocol, environment=environment)
 
@@ -99,6 +136,13 @@ def check(network: Network, device: Device, protocol: Protocol, engine: str = CA
         prediction = predictor(device, stacks.DEFAULT, edge, protocol=protocol)(network, plan_of)
     except InvalidInputError as error:
         not_predicted = error.message
+    judged_time = None
+    if max_ms is not None:
+        judged_time = (
+            no_time(max_ms, not_predicted)
+            if prediction is None
+            else judge_prediction(prediction, max_ms)
+        )
     remedies = () if judged.verdict == "fit" else tuple(_remedies(planned, device))
     return Check(
         device=device,
@@ -107,6 +151,7 @@ def check(network: Network, device: Device, protocol: Protocol, engine: str = CA
         prediction=prediction,
         not_predicted=not_predicted,
         remedies=remedies,
+        judged_time=judged_time,
     )
 
 

@@ -24,19 +24,18 @@ from pibench.errors import ExitCode, HostError, PibenchError, extra
 from pibench.images import store
 from pibench.images.build import Builder
 from pibench.records.store import RecordStore
-from pibench.sweep.matrix import made_with
+from pibench.sweeps.matrix import made_with
 from pibench.target_kinds import kind_of_spec
 from pibench.targets.sandbox import scratch
 from pibench.targets.worker_pool import (
     OVERHEAD_BYTES,
     PROGRAM_BYTES,
-    SIGNALS_S,
     uncapped_bytes,
 )
 
 if TYPE_CHECKING:
     from pibench.records.schema import Record
-    from pibench.sweep.matrix import Cell
+    from pibench.sweeps.matrix import Cell
 
 ATTEMPTS: Final = 2
 AROUND_S: Final = 900.0
@@ -208,7 +207,7 @@ def _next(ended: queue.SimpleQueue[Future[CellResult]]) -> Future[CellResult]:
     """Wait for a cell to end, and look for signals meanwhile, as `completed` does."""
     while True:
         with suppress(queue.Empty):
-            return ended.get(timeout=SIGNALS_S)
+            return ended.get(timeout=process.SIGNALS_S)
 
 
 def discard_damaged_images(targets: Iterable[str], log: Callable[[str], None]) -> None:
@@ -250,7 +249,7 @@ def workers(
             yield _submit(client, log)
         return
     try:
-        asyncio.run(_greet(address, connect_s))
+        process.complete(_greet(address, connect_s))
         client = Client(address, timeout=connect_s)  # type: ignore[no-untyped-call]
     except Exception as error:
         # A server with another protocol can cause any exception in Dask's reader, even MemoryError.

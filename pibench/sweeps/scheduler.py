@@ -13,18 +13,18 @@ from pibench import devices
 from pibench.errors import ExitCode, HostError, InvalidInputError
 from pibench.file_io import write_whole
 from pibench.records.schema import Verdict
-from pibench.sweep import matrix
-from pibench.sweep.execute import Room, run_cells
-from pibench.sweep.journal import CellCache, sealed
-from pibench.sweep.matrix import cell_key, made_with, weights_sha256
+from pibench.sweeps import matrix
+from pibench.sweeps.execute import Room, run_cells
+from pibench.sweeps.journal import CellCache, sealed
+from pibench.sweeps.matrix import cell_key, made_with, weights_sha256
 from pibench.target_kinds import kind_of_spec
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
     from pibench.records.schema import Record
-    from pibench.sweep.execute import CellResult
-    from pibench.sweep.journal import Journal
-    from pibench.sweep.matrix import Cell, Study
+    from pibench.sweeps.execute import CellResult
+    from pibench.sweeps.journal import Journal
+    from pibench.sweeps.matrix import Cell, Study
 
 IN_A_ROW: Final = 3
 """Consecutive cells that fail because of the machine before a study is aborted."""
@@ -52,6 +52,11 @@ class SweepSummary:
     cache_hits: int = 0
     left_out: int = 0
     failed: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    @property
+    def recorded(self) -> int:
+        """The number of cells that this call has recorded."""
+        return self.ran + self.cache_hits
 
     @property
     def left(self) -> int:
