@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from pibench import devices, networks
-from pibench.check import check
+from pibench.checks import check
 from pibench.report.trace import trace_text
 
 pytestmark = pytest.mark.browser
