@@ -55,7 +55,10 @@ def test_runs_that_the_ledger_does_not_contain_follow_it(
     twin = make_record(target="twin", machine=None, protocol="inference")
     shown = markdown(build(merge([make_record(), twin])))
     assert "## Other runs" in shown
-    assert "| AlexNet | rpi3b | twin | inference | real | 1 | **fit** |" in shown
+    assert (
+        "| AlexNet | Caffe | not recorded | rpi3b | twin | inference | real | 1 | **fit** |"
+        in shown
+    )
 
 
 @pytest.mark.parametrize(
