@@ -178,6 +178,8 @@ def _environment() -> Environment:
     }
     environment.globals |= {
         "command": runs.command,
+        "engine_of": runs.engine,
+        "stack_of": runs.stack,
         "evidence": runs.evidence,
         "limits": runs.limits,
         "short_title": ledger.short_title,

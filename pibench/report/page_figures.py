@@ -14,6 +14,7 @@ from math import ceil, log10
 from typing import TYPE_CHECKING, Any, Final
 from xml.sax.saxutils import escape
 
+from pibench.report.runs import engine, stack
 from pibench.report.text import MIB, mib, milliseconds, number, signed, signed_mib, visible
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ def _peak_points(verdict: str, kind: str, group: Sequence[Placed]) -> Trace:
             one.record.verdict,
             f"{'at least ' if peak.is_lower_bound else ''}{mib(peak.size_bytes)} MiB, {kind}",
             signed_mib(one.record.headroom_bytes),
+            text(f"{engine(one.record)}, {stack(one.record)}"),
         ]
         for _, one, peak in group
     ]
@@ -165,7 +167,7 @@ def _peak_points(verdict: str, kind: str, group: Sequence[Placed]) -> Trace:
         name=f"{verdict}, {kind}", customdata=hovers,
         marker={"color": f"${kind}", "size": 10, "symbol": _SYMBOLS[verdict]},
         hovertemplate="<b>%{customdata[0]}</b>: %{customdata[1]}<br>peak %{customdata[2]}<br>"
-        "headroom %{customdata[3]} MiB<extra></extra>",
+        "headroom %{customdata[3]} MiB<br>%{customdata[4]}<extra></extra>",
     )  # fmt: skip
 
 

@@ -1,14 +1,16 @@
 """Draw the static figures with matplotlib: the report, memory over layers, latency, roofline.
 
-Figures are deterministic: fixed ids, no date. Their background is white, so that they are readable
-on dark pages too. Colours are those of the page's light theme.
+Figures are deterministic: fixed ids, no date. They look like the page's plots: colours are those of
+its style sheet, in an SVG the light and the dark ones, in a PNG the light ones.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from contextlib import contextmanager
+from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pibench.errors import InvalidInputError, extra
@@ -33,16 +35,18 @@ if TYPE_CHECKING:
     from pibench.plan.planner import Plan
     from pibench.report.content import NetworkReport, Peak, Report
 
-COLOURS: Final = {
-    "measured": "#1d4ed8", "emulated": "#0b7285", "twin": "#6d3fc9", "planned": "#8f5700",
-    "predicted": "#b3195f",
-}  # fmt: skip
-_MUTED, _LINE = "#566170", "#d5dbe3"
-PHASES: Final = {
-    "set-up": "#8da0cb", "weights": "#e5c494", "inputs": "#b3b3b3", "forward": "#66c2a5",
-    "backward": "#fc8d62", "outputs": "#e78ac3", "exit": "#d9d9d9",
-}  # fmt: skip
-"""Colours that are distinct for colour-blind readers (ColorBrewer Set2)."""
+_COLOUR: Final = re.compile(r"--([a-z-]+): (#[0-9a-f]{6})")
+
+
+def _themes() -> tuple[dict[str, str], dict[str, str]]:
+    """Return the page's colours by their names in its style sheet: light, and dark."""
+    style = (resources.files(__package__) / "html" / "style.css").read_text(encoding="utf-8")
+    light, dark = style[: style.index("* { box-sizing")].split("@media", maxsplit=1)
+    return dict(_COLOUR.findall(light)), dict(_COLOUR.findall(dark))
+
+
+COLOURS, DARK = _themes()
+_INK, _MUTED, _LINE = (COLOURS[name] for name in ("ink", "muted", "line"))
 _MARKERS: Final = {"fit": "o", "no-fit": "s", "borderline": "D", "inconclusive": "x"}
 _SETTINGS: Final[dict[Any, Any]] = {
     # A dollar sign in a name does not start a formula.
@@ -51,6 +55,13 @@ _SETTINGS: Final[dict[Any, Any]] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": _LINE,
+    # No colour is matplotlib's own: an SVG has another for each on a dark page.
+    "axes.labelcolor": _INK,
+    "text.color": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "figure.facecolor": COLOURS["page"],
+    "axes.facecolor": COLOURS["page"],
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "legend.frameon": False,
@@ -91,7 +102,7 @@ def overview(report: Report, form: Literal["png", "svg"]) -> bytes:
 
 
 def memory_over_layers(planned: Plan, device: Device) -> str:
-    """Draw one column per step, coloured by phase, and the device's usable memory as a line."""
+    """Draw the memory at each step, coloured by phase, and the device's usable memory as a line."""
     steps, usable_mib = planned.steps, device.usable_bytes / MIB
     batch = planned.network.batch_under(planned.protocol)
     title = f"{planned.network.name}, {planned.protocol}, batch {batch}"
@@ -100,16 +111,23 @@ def memory_over_layers(planned: Plan, device: Device) -> str:
         for phase in dict.fromkeys(step.phase for step in steps):
             places = [index for index, step in enumerate(steps) if step.phase == phase]
             peaks = [steps[index].peak_bytes / MIB for index in places]
-            colour = PHASES.get(phase, PHASES["inputs"])
-            axes.bar(places, peaks, width=1, align="edge", color=colour, label=phase)
-        axes.axhline(usable_mib, color="black", linestyle="--", linewidth=1)
+            colour = COLOURS.get(f"phase-{phase}", _MUTED)
+            edges, levels = [*places, places[-1] + 1], [*peaks, peaks[-1]]
+            axes.fill_between(
+                edges, levels, step="post", color=colour, alpha=0.3, linewidth=0, label=phase
+            )
+            axes.step(edges, levels, where="post", color=colour, linewidth=1)
+        axes.axhline(usable_mib, color=_INK, linestyle="--", linewidth=1)
         _note(axes, f"usable {usable_mib:.0f} MiB", (0, usable_mib), (4, 4))
         axes.set_xlim(0, len(steps))
         axes.margins(y=0.1)
         axes.set_xticks([])
-        axes.set_xlabel("Steps of the program, layer by layer")
-        axes.set_ylabel("MiB")
-        figure.legend(loc="outside lower left", ncols=len(PHASES))
+        axes.set_ylim(bottom=0)
+        axes.grid(axis="y", color=_LINE, linewidth=0.5)
+        axes.set_axisbelow(True)
+        axes.set_xlabel("steps of the program, layer by layer")
+        axes.set_ylabel("resident, MiB")
+        figure.legend(loc="outside lower left", ncols=len({step.phase for step in steps}))
         return _saved(figure, "svg").decode()
 
 
@@ -194,7 +212,21 @@ def _saved(figure: Figure, form: Literal["png", "svg"]) -> bytes:
     title = figure.get_suptitle() or figure.axes[0].get_title(loc="left")
     metadata: dict[str, Any] = {"Title": title} | ({"Date": None} if form == "svg" else {})
     figure.savefig(buffer, format=form, dpi=150, metadata=metadata)
-    return buffer.getvalue()
+    return _for_dark_pages(buffer.getvalue()) if form == "svg" else buffer.getvalue()
+
+
+def _for_dark_pages(picture: bytes) -> bytes:
+    """Return the SVG with the page's dark colours for readers whose browser asks for them."""
+    named = {light: name for name, light in reversed(COLOURS.items()) if name in DARK}
+    rules = [
+        f'[style*="{what}: {light}"]{{{what}: {DARK[name]} !important}}'
+        for light, name in named.items()
+        for what in ("fill", "stroke")
+        if f"{what}: {light}".encode() in picture
+    ]
+    css = f"@media (prefers-color-scheme: dark) {{{' '.join(rules)}}}"
+    style = f' <style type="text/css">{css}</style>\n <g id="figure_1">'
+    return picture.replace(b' <g id="figure_1">', style.encode(), 1)
 
 
 def _point(axes: Axes, x: float, y: float, name: str, colour: str) -> None:
@@ -235,7 +267,7 @@ def _draw_peaks(axes: Axes, shown: Sequence[tuple[NetworkReport, Peak]]) -> None
             markersize=5, label=label, zorder=3,
         )  # fmt: skip
     for usable in {one.device.usable_bytes / MIB for one, _ in shown}:
-        axes.axvline(usable, color="black", linestyle="--", linewidth=1, zorder=2)
+        axes.axvline(usable, color=_INK, linestyle="--", linewidth=1, zorder=2)
         _note(axes, f"usable: {usable:,.1f}", (usable, len(shown) - 0.4), (4, 0), va="center")
     axes.set_yticks(range(len(shown)), [visible(one.name)[:40] for one, _ in shown])
     axes.tick_params(length=0)
