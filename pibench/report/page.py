@@ -2,7 +2,8 @@
 
 Records are not trusted. Every text is passed through `visible` (which escapes control
 characters) and Jinja's escaping; `page_figures.text` escapes the text of plots; JSON in the page
-has no `<`. The content policy lists the page's two scripts by their hashes and allows no request.
+has no `<`. The content policy lists the page's two scripts by their hashes and allows no request;
+plotly.js is compressed, and `page.js` adds it to the page.
 """
 
 from __future__ import annotations
