@@ -21,11 +21,13 @@ with extra("report"):
     import matplotlib as mpl
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
+    from matplotlib.transforms import Bbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.text import Annotation
 
     from pibench.crosscheck.claims import Claim
     from pibench.devices import Device
@@ -48,6 +50,10 @@ def _themes() -> tuple[dict[str, str], dict[str, str]]:
 COLOURS, DARK = _themes()
 _INK, _MUTED, _LINE = (COLOURS[name] for name in ("ink", "muted", "line"))
 _MARKERS: Final = {"fit": "o", "no-fit": "s", "borderline": "D", "inconclusive": "x"}
+_BESIDE: Final = (
+    ((4, -3), "left"), ((-4, -3), "right"), ((0, 5), "center"), ((0, -10), "center"),
+)  # fmt: skip
+"""Where the name of a point may be, in points of type from it; the first that is free is used."""
 _SETTINGS: Final[dict[Any, Any]] = {
     # A dollar sign in a name does not start a formula.
     "text.parse_math": False,
@@ -139,10 +145,10 @@ def predicted_against_board(validation: Validation) -> str:
         ends = (min(times) / 1.2, max(times) * 1.2)
         for factor, dashes in ((1.0, "-"), (1.1, ":"), (1 / 1.1, ":")):
             axes.plot(ends, [factor * one for one in ends], dashes, color=_MUTED, linewidth=0.8)
-        for row in validation.rows:
-            colour = COLOURS["predicted"] if row.counted else COLOURS["planned"]
-            _point(axes, row.measured_ms, row.predicted_ms, row.network, colour)
         _logarithmic(axes, ends, ends)
+        points = [(row.network, row.measured_ms, row.predicted_ms) for row in validation.rows]
+        colours = [COLOURS["predicted" if row.counted else "planned"] for row in validation.rows]
+        _points(figure, axes, points, colours)
         axes.set_xlabel("Time on the board, ms")
         axes.set_ylabel("Predicted, ms")
         return _saved(figure, "svg").decode()
@@ -176,9 +182,8 @@ def roofline(predictions: Sequence[Prediction], device: Device, calibration: Lat
             _note(axes, name, (x[1], rate), (-4, 3), ha="right")
         slope = MEMORY_BYTES_PER_S / 1e9
         axes.plot([x[0], top / slope], [x[0] * slope, top], color=_MUTED, linewidth=0.8)
-        for name, intensity, rate in points:
-            _point(axes, intensity, rate, name, COLOURS["predicted"])
         _logarithmic(axes, x, y)
+        _points(figure, axes, points, [COLOURS["predicted"]] * len(points))
         axes.set_xlabel("Multiply-accumulates per byte moved")
         axes.set_ylabel("10^9 multiply-accumulates/s")
         return _saved(figure, "svg").decode()
@@ -229,16 +234,33 @@ def _for_dark_pages(picture: bytes) -> bytes:
     return picture.replace(b' <g id="figure_1">', style.encode(), 1)
 
 
-def _point(axes: Axes, x: float, y: float, name: str, colour: str) -> None:
-    axes.plot([x], [y], "o", color=colour, markersize=4, gid=f"point {visible(name)}")
-    _note(axes, visible(name)[:40], (x, y), (4, -3), fontsize=7)
+def _points(
+    figure: Figure, axes: Axes, points: Sequence[tuple[str, float, float]], colours: Sequence[str]
+) -> None:
+    """Draw points, and their names where they overlap neither a point nor another name."""
+    for (name, x, y), colour in zip(points, colours, strict=True):
+        axes.plot([x], [y], "o", color=colour, markersize=4, gid=f"point {visible(name)}")
+    # Positions are known once the layout is done.
+    figure.draw_without_rendering()
+    places = [axes.transData.transform((x, y)) for _, x, y in points]
+    taken = [Bbox.from_extents(x - 4, y - 4, x + 4, y + 4) for x, y in places]
+    for index, (name, x, y) in enumerate(points):
+        others = [*taken[:index], *taken[index + 1 :]]
+        for beside, side in _BESIDE:
+            label = _note(axes, visible(name)[:40], (x, y), beside, ha=side, fontsize=7)
+            box = label.get_window_extent()
+            inside = axes.bbox.contains(box.x0, box.y0) and axes.bbox.contains(box.x1, box.y1)
+            if inside and not any(box.overlaps(other) for other in others):
+                taken.append(box)
+                break
+            label.remove()
 
 
 def _note(
     axes: Axes, text: str, at: tuple[float, float], beside: tuple[float, float], **style: Any
-) -> None:
+) -> Annotation:
     """Write text beside a point; the distance is in points."""
-    axes.annotate(text, at, xytext=beside, textcoords="offset points", **style)
+    return axes.annotate(text, at, xytext=beside, textcoords="offset points", **style)
 
 
 def _logarithmic(axes: Axes, x: tuple[float, float], y: tuple[float, float]) -> None:
