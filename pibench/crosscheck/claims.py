@@ -17,6 +17,7 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any, Final
 
 from pibench.crosscheck.estimated import estimates
+from pibench.crosscheck.explanations import explained
 from pibench.crosscheck.paper import (
     Column,
     Figure,
@@ -50,7 +51,7 @@ class PredictedTime:
     """A predicted time of a network on the board, with its 90 % interval, in ms.
 
     `reason` explains how it was predicted. A prediction that is not `independent` of the printed
-    time is shown, but is not a test.
+    time is shown, but is not a test. `pressure_ms` of it are for the edge of memory.
     """
 
     latency_ms: float
@@ -58,6 +59,7 @@ class PredictedTime:
     high_ms: float
     reason: str
     independent: bool = True
+    pressure_ms: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +143,7 @@ def check_claims(
             for name, column in paper.columns.items()
             if name in entry.figures or (column.field == "verdict" and entry.verdict)
         ]
-    return claims
+    return explained(claims, usable, paper, predicted or {})
 
 
 def summary(claims: Sequence[Claim]) -> dict[str, ColumnSummary]:
@@ -273,7 +275,7 @@ def _claim(
         pibench=value,
         error_pct=error_pct,
         agrees=agrees,
-        explanation=paper.explanations.get((entry.key, name)),
+        explanation=None,
         provenance=provenance,
         record_id=record.record_id if record else None,
         low=low,
@@ -351,6 +353,7 @@ def predicted_times(predictions: Sequence[Prediction]) -> dict[str, PredictedTim
             high_ms=one.high_ms,
             reason=reason,
             independent=one.network not in edge,
+            pressure_ms=one.pressure_ms,
         )
     return found
 

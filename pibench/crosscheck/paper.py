@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 
 from pibench import devices, file_io, networks
+from pibench.crosscheck import explanations
 from pibench.errors import InvalidInputError
 from pibench.records.identity import ZOO
 from pibench.records.schema import Frozen, Protocol
@@ -144,10 +145,22 @@ class Column(Frozen):
         return UNITS.get(self.field.rpartition("_")[2], {"": 1})[self.unit]
 
 
-class _Explanation(Frozen):
+class Explanation(Frozen):
+    """Why cells differ, for entries by their keys. `pibench.crosscheck.explanations` fills it in.
+
+    `variants` are endings of names of the zoo: `floor = "-floor"` of `DenseNet-121` is the network
+    `DenseNet-121-floor`.
+    """
+
     keys: tuple[str, ...]
     columns: tuple[str, ...]
-    text: str
+    text: str | tuple[str, ...]
+    variants: Annotated[dict[str, str], Field(default_factory=dict)]
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The text in parts: each is shown if its figures are known."""
+        return (self.text,) if isinstance(self.text, str) else self.text
 
 
 class Paper(Frozen):
@@ -170,7 +183,7 @@ class Paper(Frozen):
     protocol: Protocol
     batch: Annotated[int, Field(ge=1)]
     columns: Annotated[dict[str, Column], Field(min_length=1)]
-    explanation: tuple[_Explanation, ...] = ()
+    explanation: tuple[Explanation, ...] = ()
     entries: tuple[PaperEntry, ...] = ()
 
     @property
@@ -181,16 +194,6 @@ class Paper(Frozen):
     def batch_of(self, entry: PaperEntry) -> int:
         """Return the batch size of an entry."""
         return entry.batch or self.batch
-
-    @property
-    def explanations(self) -> dict[tuple[str, str], str]:
-        """The explanations, by an entry's key and a column's name."""
-        return {
-            (key, column): one.text
-            for one in self.explanation
-            for key in one.keys
-            for column in one.columns
-        }
 
     def column_of(self, field: ResultField) -> str | None:
         """Return the name of the column that prints a record's field, if there is one."""
@@ -255,6 +258,7 @@ def _read(folder: Traversable) -> Paper:
         paper = Paper.model_validate(data | {"entries": ()})
         with _as_value_errors():
             _check(paper)
+        explanations.check(paper)
         file = lines
         entries = []
         for number, line in enumerate(csv.DictReader(_text(lines).splitlines()), start=2):

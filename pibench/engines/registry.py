@@ -110,6 +110,11 @@ def label_of(spec: str) -> str:
     return _registered[name].label if name in _registered else name
 
 
+def has_own_kernels(name: str) -> bool:
+    """Return whether an engine is known to compute without a BLAS; False if it is unknown here."""
+    return name in _registered and not _registered[name].calls_blas
+
+
 def is_refused_allocation(name: str, message: str) -> bool:
     """Return whether an engine's last message reports a failed allocation, not a model error."""
     return bool(_known(name).refused_allocation.search(message))

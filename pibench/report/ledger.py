@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from pibench.crosscheck.claims import summary
 from pibench.crosscheck.paper import load_paper
 from pibench.report import tables
-from pibench.report.runs import evidence_in_a_word, how_it_ran
+from pibench.report.runs import engine, evidence_in_a_word, how_it_ran, stack
 from pibench.report.tables import ASCII_MARKS, MARKS, SHORT, Cell, Column, Table, printable
 from pibench.report.text import NOTHING, number, sentence, signed, signed_mib
 from pibench.setups import parameters
@@ -83,6 +83,8 @@ class Row:
     headroom: str
     headroom_kind: ProvenanceKind
     evidence: str
+    engine: str
+    stack: str
 
     @property
     def verdict(self) -> LedgerCell | None:
@@ -149,6 +151,8 @@ def table(ledger: Sequence[Row], paper: Paper) -> Table:
     columns += [
         Column(heading="Head\nMiB", file_heading="Headroom MiB", numeric=True),
         Column(heading="Evidence", fold=True),
+        Column(heading="Engine", file_only=True),
+        Column(heading="Stack", file_only=True),
     ]
     return Table(
         tight=True,
@@ -352,6 +356,12 @@ def shared_kind(of: Sequence[Row], column: str) -> ProvenanceKind | None:
     return next(iter(kinds)) if len(kinds) == 1 else None
 
 
+def shared_headroom_kind(of: Sequence[Row]) -> ProvenanceKind | None:
+    """Return the common provenance of all headrooms; None if they differ or there is none."""
+    kinds = {row.headroom_kind for row in of if row.headroom != NOTHING}
+    return next(iter(kinds)) if len(kinds) == 1 else None
+
+
 def _if_predicted(claims: Sequence[Claim], name: str) -> str:
     compared = [one for one in claims if one.column == name and one.error_pct is not None]
     return ", predicted" if {one.provenance.kind for one in compared} == {"predicted"} else ""
@@ -379,6 +389,8 @@ def _row(
         headroom=signed_mib(record.headroom_bytes if record else None),
         headroom_kind=record.provenance["headroom_bytes"].kind if record else "unavailable",
         evidence=evidence_in_a_word(record) if record else NOTHING,
+        engine=engine(record) if record else NOTHING,
+        stack=stack(record) if record else NOTHING,
     )
 
 
@@ -422,6 +434,8 @@ def _table_row(row: Row, figures: Sequence[str], *, has_verdicts: bool) -> list[
         *cells,
         Cell(text=row.headroom, short=row.headroom, kind="twin" if known_from_twin else ""),
         Cell(text=row.evidence, long=row.record.evidence.summary if row.record else ""),
+        row.engine,
+        row.stack,
     ]
 
 

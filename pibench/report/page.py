@@ -2,12 +2,14 @@
 
 Records are not trusted. Every text is passed through `visible` (which escapes control
 characters) and Jinja's escaping; `page_figures.text` escapes the text of plots; JSON in the page
-has no `<`. The content policy lists the page's two scripts by their hashes and allows no request.
+has no `<`. The content policy lists the page's two scripts by their hashes and allows no request;
+plotly.js is compressed, and `page.js` adds it to the page.
 """
 
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 from collections import defaultdict
@@ -45,6 +47,9 @@ KINDS: Final = {
 """The meaning of each provenance, from closest to the board to most distant."""
 
 
+_NOT_ON_A_PHONE: Final = ("verdict", "weights_file_bytes")
+_FEW: Final = 2
+"""The number of the ledger's columns of figures that a phone has room for."""
 LARGEST: Final = 10
 """The number of largest allocations and layers listed."""
 
@@ -80,16 +85,24 @@ class Section:
 def render(report: Report, *, sources: Sequence[str] = ()) -> str:
     """Return the whole page. `sources` are the names of the record files, listed at its end."""
     files = resources.files(__package__) / "html"
-    style, script, plotly = (
-        (files / name).read_text(encoding="utf-8")
-        for name in ("style.css", "page.js", "plotly-basic.min.js")
+    style, script = (
+        (files / name).read_text(encoding="utf-8") for name in ("style.css", "page.js")
     )
+    plotly, packed = _plotly()
     sections = [
         section(one, anchor=f"n{index}-{slug_of(one.name).replace('.', '-')}")
         for index, one in enumerate(report.networks, start=1)
     ]
     anchors = {record.record_id: one.anchor for one in sections for record in one.network.records}
     columns, charts = report.paper.columns, _overview(report)
+    all_runs, alike = tables.without_constant(
+        runs.table(
+            [record for one in sections for record in one.network.records],
+            names=report.labels,
+            links=anchors,
+        ),
+        ("Device", "Target", "Protocol", "Compute", "Batch"),
+    )
     verdict_column = report.paper.column_of("verdict") or ""
     return (
         _environment()
@@ -100,21 +113,18 @@ def render(report: Report, *, sources: Sequence[str] = ()) -> str:
             policy=_policy(script, plotly),
             style=style,
             script=script,
-            plotly=plotly,
+            plotly=packed,
             data=_as_json(charts),
             rows=report.ledger,
             notes=ledger.notes(report.claims, report.paper),
             shared={name: ledger.shared_kind(report.ledger, name) for name in columns},
             verdicts=report.summary.get(verdict_column),
             verdict_kind=ledger.shared_kind(report.ledger, verdict_column),
+            headroom_kind=ledger.shared_headroom_kind(report.ledger),
             figure_columns={n: one for n, one in columns.items() if one.field != "verdict"},
-            runs=tables.to_html(
-                runs.table(
-                    [record for one in sections for record in one.network.records],
-                    names=report.labels,
-                    links=anchors,
-                )
-            ),
+            few=[n for n, one in columns.items() if one.field not in _NOT_ON_A_PHONE][:_FEW],
+            runs=tables.to_html(all_runs),
+            alike=alike,
             sections=sections,
             anchors=anchors,
             boards=_boards(report),
@@ -127,6 +137,14 @@ def render(report: Report, *, sources: Sequence[str] = ()) -> str:
             version=__version__,
         )
     )
+
+
+@cache
+def _plotly() -> tuple[str, str]:
+    """Return plotly.js, and what the page has of it: compressed, a third of its size."""
+    text = (resources.files(__package__) / "html" / "plotly-basic.min.js").read_text("utf-8")
+    packed = gzip.compress(text.encode(), mtime=0)
+    return text, base64.b64encode(packed).decode()
 
 
 def _policy(*scripts: str) -> str:
@@ -161,6 +179,8 @@ def _environment() -> Environment:
     }
     environment.globals |= {
         "command": runs.command,
+        "engine_of": runs.engine,
+        "stack_of": runs.stack,
         "evidence": runs.evidence,
         "limits": runs.limits,
         "short_title": ledger.short_title,

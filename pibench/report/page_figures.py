@@ -9,11 +9,12 @@ to them by index.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
-from math import log10
+from itertools import groupby, pairwise
+from math import ceil, log10
 from typing import TYPE_CHECKING, Any, Final
 from xml.sax.saxutils import escape
 
+from pibench.report.runs import engine, stack
 from pibench.report.text import MIB, mib, milliseconds, number, signed, signed_mib, visible
 
 if TYPE_CHECKING:
@@ -53,6 +54,11 @@ GROUPS: Final = {
 }
 """Layer types with their own colour; the rest is `other`."""
 OTHER: Final = "other"
+GROUPED_ABOVE: Final = 60
+"""The number of layers above which a bar of the times is a block of them."""
+GROUPED_BY: Final = ("convolution", "inner product")
+JOINS: Final = ("Concat", "Eltwise")
+"""Where a block of layers starts, and where one ends."""
 
 PHASES: Final = {
     "set-up": "#8da0cb", "weights": "#e5c494", "inputs": "#b3b3b3", "forward": "#66c2a5",
@@ -63,13 +69,17 @@ PHASES: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One plot. `alt` describes it in words, `names` has the names that traces refer to."""
+    """One plot. `alt` describes it in words, `names` has the names that traces refer to.
+
+    `note` states what a bar is, where that is not a single layer.
+    """
 
     data: list[Trace]
     layout: dict[str, Any]
     height_px: int
     alt: str
     names: Sequence[str] = ()
+    note: str = ""
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON-compatible data."""
@@ -154,6 +164,7 @@ def _peak_points(verdict: str, kind: str, group: Sequence[Placed]) -> Trace:
             one.record.verdict,
             f"{'at least ' if peak.is_lower_bound else ''}{mib(peak.size_bytes)} MiB, {kind}",
             signed_mib(one.record.headroom_bytes),
+            text(f"{engine(one.record)}, {stack(one.record)}"),
         ]
         for _, one, peak in group
     ]
@@ -162,7 +173,7 @@ def _peak_points(verdict: str, kind: str, group: Sequence[Placed]) -> Trace:
         name=f"{verdict}, {kind}", customdata=hovers,
         marker={"color": f"${kind}", "size": 10, "symbol": _SYMBOLS[verdict]},
         hovertemplate="<b>%{customdata[0]}</b>: %{customdata[1]}<br>peak %{customdata[2]}<br>"
-        "headroom %{customdata[3]} MiB<extra></extra>",
+        "headroom %{customdata[3]} MiB<br>%{customdata[4]}<extra></extra>",
     )  # fmt: skip
 
 
@@ -339,32 +350,43 @@ def _phase(phase: str, steps: Sequence[Step], start: int, index_of: dict[str, in
 
 
 def time_per_layer(times: LayerTimes) -> Figure:
-    """Plot each layer's fraction of the time, in execution order, coloured by kind of work."""
-    data: list[Trace] = []
+    """Plot each layer's fraction of the time, in execution order, coloured by kind of work.
+
+    Of more layers than `GROUPED_ABOVE`, a bar is a block of them; the figure's note describes it.
+    """
     layers = times.layers
+    blocks, note = blocks_of([layer.type for layer in layers])
+    data: list[Trace] = []
     for group in (*GROUPS, OTHER):
-        places = [index for index, layer in enumerate(layers) if group_of(layer.type) == group]
-        if not any(layers[index].forward_ms for index in places):
+        found = {
+            place: [layers[index] for index in block if group_of(layers[index].type) == group]
+            for place, block in enumerate(blocks)
+        }
+        bars = {place: own for place, own in found.items() if own}
+        if not any(layer.forward_ms for own in bars.values() for layer in own):
             continue
+        shares = [100 * sum(map(times.share, own)) for own in bars.values()]
+        sums_ms = [sum(layer.forward_ms for layer in own) for own in bars.values()]
         data.append(
             {
-                "type": "bar", "name": group, "x": places,
-                "y": [round(100 * times.share(layers[index]), 4) for index in places],
-                "layers": places,
-                "text": [milliseconds(layers[index].forward_ms) for index in places],
+                "type": "bar", "name": group, "x": [*bars],
+                "y": [round(share, 4) for share in shares],
+                "layers": [*bars],
+                "text": [milliseconds(one) for one in sums_ms],
                 "textposition": "none",
                 "marker": {"color": f"$group-{group.replace(' ', '-')}", "line": {"width": 0}},
                 "hovertemplate": f"<b>%{{customdata}}</b>, {group}<br>%{{y:.2f}} %, %{{text}} ms "
                 f"{times.provenance.kind}<extra></extra>",
             }
         )  # fmt: skip
+    bar = "blocks of layers" if note else "layers"
     return Figure(
         data=data,
         layout={
-            "barmode": "stack", "bargap": 0.15 if len(layers) < 120 else 0,
+            "barmode": "stack", "bargap": 0.15,
             "xaxis": {
-                "title": {"text": "layers in the order in which they run"}, **_HIDDEN,
-                "range": [-0.7, len(layers) - 0.3],
+                "title": {"text": f"{bar} in the order in which they run"}, **_HIDDEN,
+                "range": [-0.7, len(blocks) - 0.3],
             },
             "yaxis": {"title": {"text": "share of time, %"}, "automargin": True},
             "legend": {**_LEGEND_ABOVE, "traceorder": "normal"},
@@ -372,11 +394,47 @@ def time_per_layer(times: LayerTimes) -> Figure:
         },
         height_px=280,
         alt=(
-            f"Time share of {len(layers)} layers, {times.provenance.kind}. "
-            "The table beside it has the largest."
+            f"Time share of {len(layers)} layers{f' in {len(blocks)} blocks' if note else ''}, "
+            f"{times.provenance.kind}. The table beside it has the largest."
         ),
-        names=[layer.name for layer in layers],
+        names=[_name_of(layers[block[0]].name, len(block)) for block in blocks],
+        note=note,
     )  # fmt: skip
+
+
+def blocks_of(types: Sequence[str]) -> tuple[list[range], str]:
+    """Return the bars of a plot of layers: the indices of each, and what a bar is.
+
+    Up to `GROUPED_ABOVE` layers have a bar each, and the text is empty. Of more layers, a block is
+    what lies between two joins of branches, or a layer with weights and those that follow it: the
+    finer of the two that has few enough blocks. If neither has, neighbours are put together.
+    """
+    count = len(types)
+    if count <= GROUPED_ABOVE:
+        return [range(index, index + 1) for index in range(count)], ""
+    cuts = {
+        "from one convolution or inner product to the next": [
+            index for index in range(1, count) if group_of(types[index]) in GROUPED_BY
+        ],
+        "from one join of branches to the next": [
+            index for index in range(1, count) if types[index - 1] in JOINS
+        ],
+    }
+    few = {what: len(of) for what, of in cuts.items() if 0 < len(of) < GROUPED_ABOVE}
+    many = {what: len(of) for what, of in cuts.items() if len(of) >= GROUPED_ABOVE}
+    what, starts = "of consecutive layers", [*range(1, count)]
+    if few or many:
+        what = max(few, key=few.__getitem__) if few else min(many, key=many.__getitem__)
+        starts = cuts[what]
+    together = ceil((len(starts) + 1) / GROUPED_ABOVE)
+    ends = [0, *starts[together - 1 :: together], count]
+    blocks = [range(start, end) for start, end in pairwise(ends)]
+    several = f", {together} of these together" if together > 1 and (few or many) else ""
+    return blocks, f"A bar is a block {what}{several}: {count} layers in {len(blocks)} bars"
+
+
+def _name_of(first: str, count: int) -> str:
+    return first if count == 1 else f"{count} layers from {first}"
 
 
 def _scatter(mode: str, x: Sequence[Any], y: Sequence[Any], **more: Any) -> Trace:

@@ -1,14 +1,16 @@
 """Draw the static figures with matplotlib: the report, memory over layers, latency, roofline.
 
-Figures are deterministic: fixed ids, no date. Their background is white, so that they are readable
-on dark pages too. Colours are those of the page's light theme.
+Figures are deterministic: fixed ids, no date. They look like the page's plots: colours are those of
+its style sheet, in an SVG the light and the dark ones, in a PNG the light ones.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from contextlib import contextmanager
+from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pibench.errors import InvalidInputError, extra
@@ -20,11 +22,13 @@ with extra("report"):
     import matplotlib as mpl
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
+    from matplotlib.transforms import Bbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.text import Annotation
 
     from pibench.crosscheck.claims import Claim
     from pibench.devices import Device
@@ -34,12 +38,23 @@ if TYPE_CHECKING:
     from pibench.plan.planner import Plan
     from pibench.report.content import NetworkReport, Peak, Report
 
-COLOURS: Final = {
-    "measured": "#1d4ed8", "emulated": "#0b7285", "twin": "#6d3fc9", "planned": "#8f5700",
-    "predicted": "#b3195f",
-}  # fmt: skip
-_MUTED, _LINE = "#566170", "#d5dbe3"
+_COLOUR: Final = re.compile(r"--([a-z-]+): (#[0-9a-f]{6})")
+
+
+def _themes() -> tuple[dict[str, str], dict[str, str]]:
+    """Return the page's colours by their names in its style sheet: light, and dark."""
+    style = (resources.files(__package__) / "html" / "style.css").read_text(encoding="utf-8")
+    light, dark = style[: style.index("* { box-sizing")].split("@media", maxsplit=1)
+    return dict(_COLOUR.findall(light)), dict(_COLOUR.findall(dark))
+
+
+COLOURS, DARK = _themes()
+_INK, _MUTED, _LINE = (COLOURS[name] for name in ("ink", "muted", "line"))
 _MARKERS: Final = {"fit": "o", "no-fit": "s", "borderline": "D", "inconclusive": "x"}
+_BESIDE: Final = (
+    ((4, -3), "left"), ((-4, -3), "right"), ((0, 5), "center"), ((0, -10), "center"),
+)  # fmt: skip
+"""Where the name of a point may be, in points of type from it; the first that is free is used."""
 _SETTINGS: Final[dict[Any, Any]] = {
     # A dollar sign in a name does not start a formula.
     "text.parse_math": False,
@@ -47,6 +62,13 @@ _SETTINGS: Final[dict[Any, Any]] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": _LINE,
+    # No colour is matplotlib's own: an SVG has another for each on a dark page.
+    "axes.labelcolor": _INK,
+    "text.color": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "figure.facecolor": COLOURS["page"],
+    "axes.facecolor": COLOURS["page"],
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "legend.frameon": False,
@@ -87,7 +109,7 @@ def overview(report: Report, form: Literal["png", "svg"]) -> bytes:
 
 
 def memory_over_layers(planned: Plan, device: Device) -> str:
-    """Draw one column per step, coloured by phase, and the device's usable memory as a line."""
+    """Draw the memory at each step, coloured by phase, and the device's usable memory as a line."""
     steps, usable_mib = planned.steps, device.usable_bytes / MIB
     batch = planned.network.batch_under(planned.protocol)
     title = f"{planned.network.name}, {planned.protocol}, batch {batch}"
@@ -96,16 +118,23 @@ def memory_over_layers(planned: Plan, device: Device) -> str:
         for phase in dict.fromkeys(step.phase for step in steps):
             places = [index for index, step in enumerate(steps) if step.phase == phase]
             peaks = [steps[index].peak_bytes / MIB for index in places]
-            colour = PHASES.get(phase, PHASES["inputs"])
-            axes.bar(places, peaks, width=1, align="edge", color=colour, label=phase)
-        axes.axhline(usable_mib, color="black", linestyle="--", linewidth=1)
+            colour = COLOURS.get(f"phase-{phase}", _MUTED)
+            edges, levels = [*places, places[-1] + 1], [*peaks, peaks[-1]]
+            axes.fill_between(
+                edges, levels, step="post", color=colour, alpha=0.3, linewidth=0, label=phase
+            )
+            axes.step(edges, levels, where="post", color=colour, linewidth=1)
+        axes.axhline(usable_mib, color=_INK, linestyle="--", linewidth=1)
         _note(axes, f"usable {usable_mib:.0f} MiB", (0, usable_mib), (4, 4))
         axes.set_xlim(0, len(steps))
         axes.margins(y=0.1)
         axes.set_xticks([])
-        axes.set_xlabel("Steps of the program, layer by layer")
-        axes.set_ylabel("MiB")
-        figure.legend(loc="outside lower left", ncols=len(PHASES))
+        axes.set_ylim(bottom=0)
+        axes.grid(axis="y", color=_LINE, linewidth=0.5)
+        axes.set_axisbelow(True)
+        axes.set_xlabel("steps of the program, layer by layer")
+        axes.set_ylabel("resident, MiB")
+        figure.legend(loc="outside lower left", ncols=len({step.phase for step in steps}))
         return _saved(figure, "svg").decode()
 
 
@@ -117,10 +146,10 @@ def predicted_against_board(validation: Validation) -> str:
         ends = (min(times) / 1.2, max(times) * 1.2)
         for factor, dashes in ((1.0, "-"), (1.1, ":"), (1 / 1.1, ":")):
             axes.plot(ends, [factor * one for one in ends], dashes, color=_MUTED, linewidth=0.8)
-        for row in validation.rows:
-            colour = COLOURS["predicted"] if row.counted else COLOURS["planned"]
-            _point(axes, row.measured_ms, row.predicted_ms, row.network, colour)
         _logarithmic(axes, ends, ends)
+        points = [(row.network, row.measured_ms, row.predicted_ms) for row in validation.rows]
+        colours = [COLOURS["predicted" if row.counted else "planned"] for row in validation.rows]
+        _points(figure, axes, points, colours)
         axes.set_xlabel("Time on the board, ms")
         axes.set_ylabel("Predicted, ms")
         return _saved(figure, "svg").decode()
@@ -154,9 +183,8 @@ def roofline(predictions: Sequence[Prediction], device: Device, calibration: Lat
             _note(axes, name, (x[1], rate), (-4, 3), ha="right")
         slope = MEMORY_BYTES_PER_S / 1e9
         axes.plot([x[0], top / slope], [x[0] * slope, top], color=_MUTED, linewidth=0.8)
-        for name, intensity, rate in points:
-            _point(axes, intensity, rate, name, COLOURS["predicted"])
         _logarithmic(axes, x, y)
+        _points(figure, axes, points, [COLOURS["predicted"]] * len(points))
         axes.set_xlabel("Multiply-accumulates per byte moved")
         axes.set_ylabel("10^9 multiply-accumulates/s")
         return _saved(figure, "svg").decode()
@@ -190,19 +218,50 @@ def _saved(figure: Figure, form: Literal["png", "svg"]) -> bytes:
     title = figure.get_suptitle() or figure.axes[0].get_title(loc="left")
     metadata: dict[str, Any] = {"Title": title} | ({"Date": None} if form == "svg" else {})
     figure.savefig(buffer, format=form, dpi=150, metadata=metadata)
-    return buffer.getvalue()
+    return _for_dark_pages(buffer.getvalue()) if form == "svg" else buffer.getvalue()
 
 
-def _point(axes: Axes, x: float, y: float, name: str, colour: str) -> None:
-    axes.plot([x], [y], "o", color=colour, markersize=4, gid=f"point {visible(name)}")
-    _note(axes, visible(name)[:40], (x, y), (4, -3), fontsize=7)
+def _for_dark_pages(picture: bytes) -> bytes:
+    """Return the SVG with the page's dark colours for readers whose browser asks for them."""
+    named = {light: name for name, light in reversed(COLOURS.items()) if name in DARK}
+    rules = [
+        f'[style*="{what}: {light}"]{{{what}: {DARK[name]} !important}}'
+        for light, name in named.items()
+        for what in ("fill", "stroke")
+        if f"{what}: {light}".encode() in picture
+    ]
+    css = f"@media (prefers-color-scheme: dark) {{{' '.join(rules)}}}"
+    style = f' <style type="text/css">{css}</style>\n <g id="figure_1">'
+    return picture.replace(b' <g id="figure_1">', style.encode(), 1)
+
+
+def _points(
+    figure: Figure, axes: Axes, points: Sequence[tuple[str, float, float]], colours: Sequence[str]
+) -> None:
+    """Draw points, and their names where they overlap neither a point nor another name."""
+    for (name, x, y), colour in zip(points, colours, strict=True):
+        axes.plot([x], [y], "o", color=colour, markersize=4, gid=f"point {visible(name)}")
+    # Positions are known once the layout is done.
+    figure.draw_without_rendering()
+    places = [axes.transData.transform((x, y)) for _, x, y in points]
+    taken = [Bbox.from_extents(x - 4, y - 4, x + 4, y + 4) for x, y in places]
+    for index, (name, x, y) in enumerate(points):
+        others = [*taken[:index], *taken[index + 1 :]]
+        for beside, side in _BESIDE:
+            label = _note(axes, visible(name)[:40], (x, y), beside, ha=side, fontsize=7)
+            box = label.get_window_extent()
+            inside = axes.bbox.contains(box.x0, box.y0) and axes.bbox.contains(box.x1, box.y1)
+            if inside and not any(box.overlaps(other) for other in others):
+                taken.append(box)
+                break
+            label.remove()
 
 
 def _note(
     axes: Axes, text: str, at: tuple[float, float], beside: tuple[float, float], **style: Any
-) -> None:
+) -> Annotation:
     """Write text beside a point; the distance is in points."""
-    axes.annotate(text, at, xytext=beside, textcoords="offset points", **style)
+    return axes.annotate(text, at, xytext=beside, textcoords="offset points", **style)
 
 
 def _logarithmic(axes: Axes, x: tuple[float, float], y: tuple[float, float]) -> None:
@@ -231,7 +290,7 @@ def _draw_peaks(axes: Axes, shown: Sequence[tuple[NetworkReport, Peak]]) -> None
             markersize=5, label=label, zorder=3,
         )  # fmt: skip
     for usable in {one.device.usable_bytes / MIB for one, _ in shown}:
-        axes.axvline(usable, color="black", linestyle="--", linewidth=1, zorder=2)
+        axes.axvline(usable, color=_INK, linestyle="--", linewidth=1, zorder=2)
         _note(axes, f"usable: {usable:,.1f}", (usable, len(shown) - 0.4), (4, 0), va="center")
     axes.set_yticks(range(len(shown)), [visible(one.name)[:40] for one, _ in shown])
     axes.tick_params(length=0)

@@ -9,7 +9,7 @@ import shlex
 from typing import TYPE_CHECKING, Final
 
 from pibench import devices
-from pibench.engines.registry import label_of, spec_of
+from pibench.engines.registry import has_own_kernels, label_of, spec_of
 from pibench.file_io import is_standard_input
 from pibench.records.identity import labels_of
 from pibench.records.schema import WEIGHTS_GIVEN
@@ -65,7 +65,7 @@ def table(
         (_row(one, names[one.record_id], links.get(one.record_id, "")) for one in records),
         numeric=("Batch", "Peak\nMiB", "RAM\nMiB", "Head\nMiB", "Size\nMB", "Latency\nms"),
         fold=("Network", "Latency\nms"),
-        file_only=("Device", "Protocol", "Compute", "Batch", "Evidence"),
+        file_only=("Engine", "Stack", "Device", "Protocol", "Compute", "Batch", "Evidence"),
         file_headings={"Head\nMiB": "Headroom MiB"},
         tight=True,
     )
@@ -90,6 +90,8 @@ def _row(record: Record, name: str, link: str) -> dict[str, Cell | str]:
     latency_ms = None if kind == "emulated" else record.latency_ms
     return {
         "Network": Cell(text=name, link=link),
+        "Engine": engine(record),
+        "Stack": stack(record),
         "Device": record.device,
         "Target": Cell(text=target(record), short=record.target),
         "Protocol": record.protocol,
@@ -124,6 +126,26 @@ def evidence_in_a_word(record: Record) -> str:
     return next((word for applies, word in endings if applies), "no end")
 
 
+def engine(record: Record) -> str:
+    """Return the name of the engine that ran a network, and its version if there are several."""
+    label = label_of(record.engine)
+    return label if record.engine == "caffe" else f"{label} {record.engine_version or ''}".strip()
+
+
+def stack(record: Record) -> str:
+    """Return the BLAS of a run and its version, or that the engine computes by its own kernels.
+
+    A set-up that is not the default follows.
+    """
+    name = record.environment.guest.blas_name
+    if name is not None:
+        # OpenBLAS's name has its version, then how it was built.
+        blas = " ".join(name.split()[:2]) if name.startswith("OpenBLAS ") else name
+    else:
+        blas = "own kernels" if has_own_kernels(record.engine) else "not recorded"
+    return blas if record.setup == DEFAULT else f"{blas}, {record.setup}"
+
+
 def _way(record: Record) -> str:
     blas = record.environment.guest.blas_name
     parts = [
@@ -133,14 +155,8 @@ def _way(record: Record) -> str:
         f"{record.protocol}, batch {record.batch}",
     ]
     if record.engine != "caffe":
-        parts.insert(0, _engine_label(record))
+        parts.insert(0, engine(record))
     return f"{_where(record)}; {', '.join(parts)}"
-
-
-def _engine_label(record: Record) -> str:
-    """Return the engine's name, with the version of one that has several."""
-    label = label_of(record.engine)
-    return label if record.engine == "caffe" else f"{label} {record.engine_version or ''}".strip()
 
 
 def _where_confined(record: Record) -> str:
@@ -173,7 +189,7 @@ def _where(record: Record) -> str:
             return "twin: the build for amd64 of the same version, run natively"
         return "twin: the same Caffe packages for amd64, run natively"
     guest = record.environment.guest
-    label = _engine_label(record)
+    label = engine(record)
     whose = {"system": f"its own {label}", "root": f"pibench's {label}"}.get(
         guest.caffe_origin or ""
     )

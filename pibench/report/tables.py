@@ -8,8 +8,9 @@ terminal or NO_COLOR is set, so colour is never the only sign.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
+from itertools import compress
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Final
 
@@ -127,6 +128,31 @@ class Table:
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> Iterator[RichTable]:
         """Yield the table with the columns that fit the terminal."""
         yield to_terminal(self, width=options.max_width)
+
+
+def without_constant(table: Table, among: Collection[str]) -> tuple[Table, list[tuple[str, str]]]:
+    """Return the table without columns that have one text in all rows, and those texts.
+
+    Args:
+        table: the table; of one row, every column stays.
+        among: headings of the columns that may be left out.
+    """
+    texts = [
+        {cell.text if isinstance(cell, Cell) else cell for cell in column}
+        for column in zip(*table.rows, strict=True)
+    ]
+    alike = [
+        len(table.rows) > 1 and column.heading in among and len(of) == 1
+        for column, of in zip(table.columns, texts, strict=True)
+    ]
+    kept = [not one for one in alike]
+    shorter = replace(
+        table,
+        columns=[*compress(table.columns, kept)],
+        rows=[[*compress(row, kept)] for row in table.rows],
+    )
+    found = compress(zip(table.columns, texts, strict=False), alike)
+    return shorter, [(column.title, "".join(of)) for column, of in found]
 
 
 class _Console(Console):

@@ -141,15 +141,18 @@ def test_plots_follow_dark_and_light(opened: Open, report: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scheme", "rules"),
+    ("scheme", "width", "rules"),
     [
-        ("light", ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]),
+        ("light", 1280, ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]),
+        ("dark", 390, ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]),
         # Nothing but colours is another.
-        ("dark", ["color-contrast"]),
+        ("dark", 1280, ["color-contrast"]),
     ],
 )
-def test_axe_finds_nothing(scheme: str, rules: list[str], opened: Open, small_report: Path) -> None:
-    page = opened(small_report, color_scheme=scheme)
+def test_axe_finds_nothing(
+    scheme: str, width: int, rules: list[str], opened: Open, small_report: Path
+) -> None:
+    page = opened(small_report, color_scheme=scheme, viewport={"width": width, "height": 900})
     page.get_by_role("button", name="Open all").click()
     for place in page.locator(".plot:visible").all():
         place.scroll_into_view_if_needed()
@@ -173,7 +176,7 @@ def test_without_javascript_every_table_is_there(opened: Open, report: Path) -> 
     assert page.locator("#n1-alexnet .all-layers tbody tr").count() >= 24
 
 
-@pytest.mark.parametrize("width", [360, 768])
+@pytest.mark.parametrize("width", [360, 390, 768])
 def test_nothing_is_wider_than_a_phone(width: int, opened: Open, report: Path) -> None:
     page = opened(report, viewport={"width": width, "height": 800})
     for place in ("#ledger", "#memory", "#ram_mb", "#runs"):
@@ -183,17 +186,72 @@ def test_nothing_is_wider_than_a_phone(width: int, opened: Open, report: Path) -
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
-def test_it_prints_with_all_sections(opened: Open, small_report: Path, tmp_path: Path) -> None:
-    page = opened(small_report)
+def is_cut(page: Page, place: str) -> bool:
+    box = page.locator(place)
+    return bool(box.evaluate("box => box.scrollWidth > box.clientWidth + 1"))
+
+
+def test_the_ledger_on_a_phone_has_fewer_columns_or_a_cue(opened: Open, report: Path) -> None:
+    page = opened(report, viewport={"width": 390, "height": 800})
+    box = "#ledger .scroll"
+    cue = page.locator("#ledger .cue")
+    alex = page.locator("#ledger-table tbody tr").first
+    assert not is_cut(page, box)
+    expect(cue).to_be_hidden()
+    expect(alex.locator(".ran")).to_have_text("Caffe, not recorded")
+    assert "497" in alex.inner_text()
+    assert "243.9" not in alex.inner_text()
+    page.get_by_role("button", name="all columns").click()
+    assert is_cut(page, box)
+    expect(cue).to_be_visible()
+    assert "243.9" in alex.inner_text()
+    # On paper there is room for all columns.
+    page.get_by_role("button", name="all columns").click()
+    page.emulate_media(media="print")
+    expect(page.locator("#ledger-table thead").get_by_text("Stack")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1280, 1920])
+def test_the_ledger_is_whole_on_a_desk(width: int, opened: Open, report: Path) -> None:
+    page = opened(report, viewport={"width": width, "height": 900})
+    for place in ("#ledger .scroll", "#runs .scroll"):
+        assert not is_cut(page, place)
+    for heading in ("Engine", "Stack"):
+        head = page.locator("#ledger-table").get_by_role("columnheader", name=heading)
+        expect(head).to_be_visible()
+
+
+def test_the_time_of_many_layers_is_in_blocks(opened: Open, report: Path) -> None:
+    page = opened(report, hash_="#n12-densenet-169")
+    section = page.locator("#n12-densenet-169")
+    plot = section.locator("[data-figure$=-time0]")
+    plot.locator("svg.main-svg").first.wait_for()
+    bars = plot.evaluate("plot => Math.max(...plot.data.flatMap((trace) => trace.x)) + 1")
+    assert 10 < bars <= 60
+    expect(section.get_by_text(f"layers in {bars} bars")).to_be_visible()
+    tooltip = hover_over_a_point(page, "[data-figure=n12-densenet-169-time0]", ".point path")
+    assert re.search(r"^\d+ layers from .*%, .* ms predicted", tooltip), tooltip
+
+
+def printed_pages(page: Page, path: Path) -> int:
+    page.pdf(path=path, format="A4")
+    return len(re.findall(rb"/Type /Page\b", path.read_bytes()))
+
+
+def test_it_prints_the_networks_that_are_open(opened: Open, report: Path, tmp_path: Path) -> None:
+    page = opened(report)
+    page.locator("#ram_mb svg.main-svg, #memory svg.main-svg").first.wait_for()
     page.evaluate(
         "addEventListener('beforeprint', () => { window.onPaper ="
-        " document.querySelectorAll('details.network[open] svg.main-svg').length })"
+        " document.querySelectorAll('.plot svg.main-svg').length })"
     )
-    page.pdf(path=tmp_path / "report.pdf", format="A4")
-    pages = re.findall(rb"/Type /Page\b", (tmp_path / "report.pdf").read_bytes())
-    assert page.evaluate("window.onPaper") >= 3
-    # The whole, the ledger, peaks, pairs, and the networks.
-    assert len(pages) >= 6
-    # What was opened and drawn for paper alone is closed and gone again.
-    expect(page.locator("details.network[open]")).to_have_count(0)
-    assert page.locator("details.network svg.main-svg").count() == 0
+    # The whole, the peaks, the ledger with its notes, the pairs, and all runs.
+    alone = printed_pages(page, tmp_path / "report.pdf")
+    assert 4 <= alone <= 12
+    overview = page.evaluate("window.onPaper")
+    # What was drawn for paper alone is gone again.
+    assert page.locator("#latency_ms svg.main-svg").count() == 0
+    page.locator("#n1-alexnet > summary").click()
+    assert alone < printed_pages(page, tmp_path / "opened.pdf") <= alone + 3
+    assert page.evaluate("window.onPaper") > overview
+    expect(page.locator("details.network[open]")).to_have_count(1)

@@ -8,6 +8,7 @@
   const drawn = new Set();
   const PAPER_PX = 690;
   let printing = null;
+  let plotter = null;
 
   const load = (block) => {
     if (block.dataset.loaded) return;
@@ -45,7 +46,7 @@
       data,
       layout: {
         ...layout,
-        ...(printing ? { autosize: false, height: Math.round(0.78 * layout.height), width: Math.round(PAPER_PX * (place.closest(".split") ? 0.58 : 1)) } : { autosize: true, width: undefined }),
+        ...(printing ? { autosize: false, height: Math.round(0.64 * layout.height), width: Math.round(PAPER_PX * (place.closest(".split") ? 0.58 : 1)) } : { autosize: true, width: undefined }),
         font: { family: getComputedStyle(document.body).fontFamily, size: printing ? 9 : 12, color: ink },
         paper_bgcolor: "rgba(0,0,0,0)",
         plot_bgcolor: "rgba(0,0,0,0)",
@@ -70,17 +71,33 @@
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
   };
 
+  // plotly.js is compressed in the page, and its text has the hash that the content policy allows.
+  const unpacked = async () => {
+    const packed = Uint8Array.from(atob(document.getElementById("plotly").textContent), (one) => one.charCodeAt(0));
+    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const script = document.createElement("script");
+    script.textContent = await new Response(stream).text();
+    document.head.append(script);
+    plotter = Plotly;
+    for (const place of waiting) draw(place);
+  };
+
+  const waiting = new Set();
   const draw = (place) => {
     if (!figures.has(place.dataset.figure) || drawn.has(place)) return;
+    if (!plotter) {
+      waiting.add(place);
+      return;
+    }
     drawn.add(place);
     const { data, layout } = styled(place);
-    Plotly.newPlot(place, data, layout, options);
+    plotter.newPlot(place, data, layout, options);
   };
 
   const redraw = () => {
     for (const place of drawn) {
       const { data, layout } = styled(place);
-      Plotly.react(place, data, layout, options);
+      plotter.react(place, data, layout, options);
     }
   };
 
@@ -101,7 +118,9 @@
   const tabulate = (box) => {
     const hidden = box.querySelector("noscript");
     // With scripts enabled the parser reads it as text; it is the page's own markup, names escaped.
-    if (hidden) hidden.outerHTML = hidden.textContent;
+    if (!hidden) return;
+    hidden.outerHTML = hidden.textContent;
+    cued(box.querySelector(".scroll"));
   };
 
   const open = (hash) => {
@@ -139,6 +158,38 @@
       });
     }
     sorting(table, rows);
+    narrowing(table);
+  };
+
+  // A phone shows the columns that matter most; the others on request, by scrolling.
+  const phone = matchMedia("screen and (max-width: 47.99rem)");
+  let narrow = () => {};
+  const narrowing = (table) => {
+    const button = document.querySelector("[data-all-columns]");
+    narrow = () => {
+      const few = phone.matches && !printing && button.getAttribute("aria-pressed") !== "true";
+      table.classList.toggle("few", few);
+      for (const head of table.querySelectorAll("[data-few]")) head.colSpan = few ? head.dataset.few : head.dataset.span;
+      cue(table.closest(".scroll"));
+    };
+    button.addEventListener("click", () => {
+      button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
+      narrow();
+    });
+    phone.addEventListener("change", narrow);
+    narrow();
+  };
+
+  // A table with columns out of sight has a line above it that states it.
+  const cue = (box) => box.classList.toggle("overflows", box.scrollWidth > box.clientWidth + 1);
+  const cueing = new ResizeObserver((entries) => entries.forEach((entry) => cue(entry.target.closest(".scroll"))));
+  const cued = (box) => {
+    const line = document.createElement("p");
+    line.className = "cue";
+    line.textContent = "Scroll the table sideways for more columns \u2192";
+    box.before(line);
+    cueing.observe(box);
+    cueing.observe(box.querySelector("table"));
   };
 
   // t: by text, n: by number, a: by its distance from zero. Cells without a number go last.
@@ -193,16 +244,17 @@
   };
 
   const networks = [...document.querySelectorAll("details.network")];
-  const closable = [...networks, ...document.querySelectorAll(".table-box:not(.layer-table)")];
+  const closable = [...document.querySelectorAll(".table-box:not(.layer-table)")];
   // Plots on paper are light and have a fixed width; those drawn only for paper are removed again.
+  // A network is on paper if the reader has opened it.
   const beforePrint = () => {
     if (printing) return;
     root.dataset.theme = "print";
     printing = { closed: closable.filter((box) => !box.open), drawn: new Set(drawn) };
     for (const box of printing.closed) box.open = true;
-    networks.forEach(fill);
+    narrow();
     redraw();
-    document.querySelectorAll(".plot").forEach(draw);
+    for (const place of document.querySelectorAll(".plot")) if (!place.closest("details:not([open])")) draw(place);
   };
   const afterPrint = () => {
     if (!printing) return;
@@ -211,10 +263,11 @@
     printing = null;
     for (const box of closed) box.open = false;
     for (const place of [...drawn].filter((one) => !before.has(one))) {
-      Plotly.purge(place);
+      plotter.purge(place);
       drawn.delete(place);
       inSight.observe(place);
     }
+    narrow();
     redraw();
   };
 
@@ -226,8 +279,14 @@
   document.querySelector("[data-close-all]")?.addEventListener("click", () => networks.forEach((one) => { one.open = false; }));
   // The plots replace these tables, which are open only without this script.
   for (const box of document.querySelectorAll(".table-box[open]")) box.open = false;
+  unpacked().catch(() => {
+    // A browser that is too old to unpack it shows the tables.
+    root.dataset.plots = "none";
+    for (const box of closable) box.open = true;
+  });
+  for (const box of document.querySelectorAll(".scroll")) cued(box);
   const contents = document.querySelector(".contents-box");
-  if (contents && matchMedia("(max-width: 71.99rem)").matches) contents.open = false;
+  if (contents && matchMedia("(max-width: 95.99rem)").matches) contents.open = false;
   dark.addEventListener("change", redraw);
   addEventListener("hashchange", () => open(location.hash));
   addEventListener("beforeprint", beforePrint);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import pytest
 
 from pibench import api
 from pibench.crosscheck.claims import check_claims, exit_code, summary
-from pibench.crosscheck.paper import load_paper
+from pibench.crosscheck.paper import load_paper, table_ids
 from pibench.crosscheck.sides import read_side
 from pibench.errors import ExitCode, InvalidInputError
 
@@ -70,6 +71,30 @@ def test_a_second_table_has_its_own_ledger(table: Path, paper_run: list[Record])
     assert exit_code(claims) == ExitCode.OK
 
 
+def test_an_explanation_has_computed_figures(table: Path, paper_run: list[Record]) -> None:
+    toml = (table / "table.toml").read_text()
+    part = 'text = ["Printed {peak.printed}, ran with {peak.pibench} MB.", "Took {fits.printed}."]'
+    (table / "table.toml").write_text(toml.replace('text = "Printed with another unit."', part))
+    paper = load_paper(str(table))
+    (nin,) = [one for one in check_claims(paper_run, paper) if one.explanation]
+    assert nin.explanation == f"Printed 1, ran with {nin.pibench:,.1f} MB."
+    # What no record states is left out.
+    without = [one for one in paper_run if one.network != "NIN"]
+    assert not any(one.explanation for one in check_claims(without, paper))
+
+
+@pytest.mark.parametrize("table_id", table_ids())
+def test_no_explanation_has_a_figure_that_nobody_computed(table_id: str) -> None:
+    paper = load_paper(table_id)
+    named = {name for one in paper.entries for name in (one.network, one.zoo_network)}
+    for one in paper.explanation:
+        for sentence in one.sentences:
+            left = re.sub(r"\{[^}]*\}", "", sentence)
+            for name in sorted(named, key=len, reverse=True):
+                left = re.sub(re.escape(name), "", left, flags=re.IGNORECASE)
+            assert not re.search(r"\d", left), left
+
+
 def test_every_output_shows_a_second_table(
     table: Path, paper_run: list[Record], tmp_path: Path
 ) -> None:
@@ -114,6 +139,12 @@ def test_a_table_without_verdicts_has_no_verdict_claims(
         ("table.toml", "peak_rss_bytes", "colour", "columns.peak.field"),
         ("table.toml", "rpi3b", "rpi9", "rpi9"),
         ("table.toml", "title", "title =", "table.toml"),
+        (
+            "table.toml",
+            "another unit",
+            "{unit}",
+            "an explanation has {unit}, which is not a figure",
+        ),
         ("data.csv", "581", "many", "line 2: 'many' is not a number"),
         ("data.csv", "581", "inf", "line 2: 'inf' is not finite"),
         ("data.csv", "581", "1e400", "line 2: '1e400' is not finite"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,10 @@ def test_runs_that_the_ledger_does_not_contain_follow_it(
     twin = make_record(target="twin", machine=None, protocol="inference")
     shown = markdown(build(merge([make_record(), twin])))
     assert "## Other runs" in shown
-    assert "| AlexNet | rpi3b | twin | inference | real | 1 | **fit** |" in shown
+    assert (
+        "| AlexNet | Caffe | not recorded | rpi3b | twin | inference | real | 1 | **fit** |"
+        in shown
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,11 +138,15 @@ def oddly_named(paper_run: list[Record]) -> Report:
 
 @pytest.mark.parametrize(("form", "start"), [("png", PNG), ("svg", b"<?xml")])
 def test_the_picture(form: str, start: bytes, oddly_named: Report) -> None:
-    from pibench.report.plots import overview
+    from pibench.report.plots import COLOURS, DARK, overview
 
     first, again = (overview(oddly_named, form) for _ in range(2))  # type: ignore[arg-type]
     assert first.startswith(start)
     assert first == again
+    # An SVG is dark on a dark page; all of its colours are the page's.
+    assert (form == "svg") == (b"prefers-color-scheme: dark" in first)
+    colours = {found.decode() for found in re.findall(rb"(?:fill|stroke): (#[0-9a-f]{6})", first)}
+    assert colours <= {*COLOURS.values(), *DARK.values()}
 
 
 def test_no_picture_without_a_peak(make_record: Callable[..., Record]) -> None:

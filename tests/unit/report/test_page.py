@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 import re
 from html.parser import HTMLParser
 from importlib import resources
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pibench.records.schema import LayerTime, ProvenanceKind, Verdict
 from pibench.report.content import build
 from pibench.report.page import render
+from pibench.report.page_figures import GROUPED_ABOVE, blocks_of
 from pibench.report.sources import merge
 from tests.whole_records import of_the_zoo
 
@@ -97,9 +101,11 @@ def test_nothing_but_the_pages_own_scripts_may_run(page: str) -> None:
     assert policy.startswith("default-src 'none'; ")
     assert "unsafe-eval" not in policy
     assert "http" not in policy
-    run = [text for kind, text in reader.scripts if kind is None]
-    assert len(run) == 2
-    for text in run:
+    (script,) = [text for kind, text in reader.scripts if kind is None]
+    (packed,) = [text for kind, text in reader.scripts if kind == "application/gzip"]
+    plotly = gzip.decompress(base64.b64decode(packed, validate=True)).decode()
+    assert plotly == (FILES / "plotly-basic.min.js").read_text(encoding="utf-8")
+    for text in (script, plotly):
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         assert f"'sha256-{digest}'" in policy
 
@@ -171,11 +177,49 @@ def test_names_are_text(name: str, make_record: Callable[..., Record]) -> None:
         evidence=plain.evidence.model_copy(update={"summary": name, "notes": (name,)}),
     )  # fmt: skip
     reader = read(page_of([record]))
-    assert sum(kind is None for kind, _ in reader.scripts) == 2
+    assert sum(kind is None for kind, _ in reader.scripts) == 1
     assert not any(tag == "img" for tag, _ in reader.elements)
     shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in name)
     assert shown in "".join(reader.texts["bdi"])
     assert not any(char in "".join(reader.texts["bdi"]) for char in "\x1b\u202e\u2028")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, ("Caffe", "OpenBLAS 0.3.13")),
+        ({"setup": "paper-inferred"}, ("Caffe", "OpenBLAS 0.3.13, paper-inferred")),
+        (
+            {"engine": "ncnn", "engine_version": "1.0.20261020"},
+            ("ncnn 1.0.20261020", "own kernels"),
+        ),
+        ({"engine": "elsewhere"}, ("elsewhere", "not recorded")),
+    ],
+)
+def test_each_run_names_its_engine_and_its_stack(
+    changes: dict[str, Any], words: tuple[str, str], make_record: Callable[..., Record]
+) -> None:
+    made = make_record(**changes)
+    blas = None if "engine" in changes else "OpenBLAS 0.3.13 NO_LAPACKE cortexa53 MAX_THREADS=64"
+    guest = made.environment.guest.model_copy(update={"blas_name": blas})
+    environment = made.environment.model_copy(update={"guest": guest})
+    output = page_of([made.model_copy(update={"environment": environment}), make_record()])
+    runs = output[output.index('<section id="runs">') :]
+    for word in words:
+        assert f"<td><bdi>{word}</bdi></td>" in runs
+
+
+def test_a_report_of_one_network_is_below_1_mb(paper_run: list[Record]) -> None:
+    (largest,) = [of_the_zoo(one) for one in paper_run if one.network == "ResNetV2-269"]
+    assert len(page_of([largest]).encode()) < 1_000_000
+
+
+@given(st.lists(st.sampled_from(["Convolution", "ReLU", "Concat", "InnerProduct"]), max_size=400))
+def test_more_than_60_layers_are_in_blocks(types: list[str]) -> None:
+    blocks, note = blocks_of(types)
+    assert [index for block in blocks for index in block] == [*range(len(types))]
+    assert len(blocks) <= GROUPED_ABOVE
+    assert bool(note) == (len(types) > GROUPED_ABOVE)
 
 
 def test_the_same_records_give_the_same_page(make_record: Callable[..., Record]) -> None:
