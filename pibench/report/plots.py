@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pibench.errors import InvalidInputError, extra
 from pibench.latency.model import MACS_PER_CYCLE, MEMORY_BYTES_PER_S
-from pibench.report.page_figures import PHASES
 from pibench.report.text import MIB, sentence, visible
 
 with extra("report"):
