@@ -96,6 +96,6 @@ def test_each_kind_of_stand_in_has_a_source_and_networks_to_check_it() -> None:
     assert all(f"calls.{kind}++" in source for kind in ("vector", "im2col", "layer", "filler"))
     names = {path.name for path in blas.source_files()}
     assert names == {
-        *("memory_only_blas.c", "memory_only_loops.c", "page_touch.h"),
+        *("memory_only_blas.c", "memory_only_forks.c", "memory_only_loops.c", "page_touch.h"),
         *("convolution.prototxt", "pooling.prototxt"),
     }
