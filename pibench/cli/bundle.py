@@ -51,6 +51,7 @@ def bundle(
     from pibench.bundle.kit import write_kit
     from pibench.images.build import Builder
 
+    specs, weights = opt.with_weights(specs, weights)
     engine = "caffe" if engine is None else engine
     protocol = opt.protocol_of(protocol, weights, engine)
     options = opt.run_options(locals() | {"target": "native"})

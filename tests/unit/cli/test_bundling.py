@@ -27,6 +27,14 @@ def made(pibench: Pibench) -> str:
     return str(reported["kit"])
 
 
+def test_the_weights_of_a_folder_go_along(pibench: Pibench, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    pibench("networks", "export", "SqueezeNet V1.1", folder, "--weights")
+    reported = json.loads(pibench("bundle", folder, "-o", "kit.tar.gz", "--json").out)
+    assert reported["protocol"] == "inference"
+    assert reported["networks"][0]["weights_sha256"]
+
+
 def test_there_and_back(pibench: Pibench, made: str, tmp_path: Path) -> None:
     results, records = tmp_path / "pi-results.jsonl", tmp_path / "records.jsonl"
     results.write_bytes(b"".join(lines_of(whole_run(made), made)))
