@@ -646,12 +646,14 @@ def fits(
             caffe-time.
         target: Where to run the network; None plans it without running it.
         max_ms: A limit of the time of a forward pass, in ms; None for no limit.
-        options: Those of `run`, such as `engine`.
+        options: Those of `run`, such as `engine`. Without a target, one that would change the
+            network or the memory that is left for it is refused.
 
     Raises:
         InvalidInputError: The network or an option cannot be used, or there is no plan for it.
         HostError: The target cannot run anything.
     """
+    _check_options_of_fits(options, runs=target is not None)
     from pibench import devices
     from pibench.engines.registry import engine_of
     from pibench.errors import InvalidInputError
@@ -684,6 +686,32 @@ def fits(
     threads = options.get("threads")
     timed = _judge_time(net, record, board, protocol, engine, threads=threads, max_ms=max_ms)
     return replace(found, judged_time=timed)
+
+
+def _check_options_of_fits(options: Mapping[str, Any], *, runs: bool) -> None:
+    """Raise InvalidInputError for an option that would otherwise be passed over in silence."""
+    from difflib import get_close_matches
+
+    from pibench.errors import InvalidInputError
+    from pibench.runner.options import RunKeywords
+
+    known = ["protocol", "max_ms", *RunKeywords.__annotations__]
+    for name in options:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            raise InvalidInputError(
+                f"fits has no option {name!r}",
+                hint=f"did you mean {near[0]}?" if near else "its options are those of run",
+            )
+    if runs:
+        return
+    for name in ("batch", "input_size", "repair", "reserve", "shapes", "weights"):
+        if options.get(name):
+            raise InvalidInputError(
+                f"fits: {name} is for a run, and there is no target",
+                hint="give a target"
+                + ("" if name == "reserve" else ", or what pibench.network(...) returns"),
+            )
 
 
 def _fit_of_plan(planned: Plan | None, device: Device) -> Fit:

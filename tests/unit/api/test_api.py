@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -24,6 +24,21 @@ def test_fits_is_true_for_what_fits() -> None:
     assert pibench.fits("NIN")
     assert not pibench.fits("VGG 16")
     assert pibench.fits("VGG 16", device="rpi4b_2gb")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_mss": 1}, "no option 'max_mss'; did you mean max_ms"),
+        ({"reserv": 1, "target": "twin"}, "no option 'reserv'; did you mean reserve"),
+        ({"batch": 64}, "batch is for a run, .*give a target, or what pibench.network"),
+        ({"reserve": 900}, "reserve is for a run, and there is no target; give a target$"),
+    ],
+)
+def test_no_option_of_fits_is_passed_over(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        pibench.fits("NIN", **options)
+    assert pibench.fits("NIN", repeats=1, batch=None)
 
 
 def test_what_does_not_fit_names_the_layer_at_the_peak() -> None:
