@@ -151,7 +151,8 @@ def _start_up(inference: dict[str, Any], *, emulated: bool) -> StartUp | None:
     passes_ms = [*inference.get("warmup_ms", []), *inference["totals_ms"]]
     sizes = {
         "loaded_peak_rss_bytes": inference.get("read_high_water_kib"),
-        "steady_rss_bytes": inference.get("steady_kib"),
+        # Without a timed pass it is from before the first pass.
+        "steady_rss_bytes": inference.get("steady_kib") if passes_ms else None,
     }
     return StartUp(
         load_ms=inference["load_ms"],

@@ -311,6 +311,10 @@ def test_inference_gives_outputs_and_layers(
     assert (made.start_up.load_ms, made.start_up.first_pass_ms) == (420.0, 47.0)
     sizes = (made.start_up.loaded_peak_rss_bytes, made.start_up.steady_rss_bytes)
     assert sizes == (4096, 3072)
+    untimed = seen | {"inference": inference | {"totals_ms": [], "warmup_ms": []}}
+    computed = record(untimed, target=target, request={"protocol": "inference", "repeats": 0})
+    assert computed.start_up is not None
+    assert (computed.start_up.first_pass_ms, computed.start_up.steady_rss_bytes) == (None, None)
     # Seen from outside, an emulated process's sizes contain the emulator's.
     elsewhere = record(seen, target="sysroot", request={"protocol": "inference"}).start_up
     assert elsewhere is not None
