@@ -59,8 +59,9 @@ class Remedy(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Check(Displayed):
-    """The answer. `prediction` is None where there is none, for the reason in `not_predicted`.
+    """The answer: true if the network fits, and its time is within the limit.
 
+    `prediction` is None where there is none, for the reason in `not_predicted`.
     `judged_time` compares the prediction with a time limit, None without a limit.
     """
 
@@ -71,6 +72,9 @@ class Check(Displayed):
     not_predicted: str
     remedies: tuple[Remedy, ...]
     judged_time: TimeJudgement | None = None
+
+    def __bool__(self) -> bool:
+        return self.exit_code == ExitCode.OK
 
     def __repr__(self) -> str:
         words = {"fit": "fits", "no-fit": "does not fit"}.get(
@@ -176,7 +180,10 @@ def _remedies(planned: Plan, device: Device) -> Iterator[Remedy]:
     alone = [*tried("in place", answers.in_place(network)), *tried("fold-bn", folded)]
     if protocol == "caffe-time" and network.runs_under("inference"):
         forward = [*tried("--protocol inference", network, "inference")]
-        both = () if forward else tried("fold-bn --protocol inference", folded, "inference")
+        folds = any(remedy.change == "fold-bn" for remedy in alone)
+        both = (
+            () if forward or folds else tried("fold-bn --protocol inference", folded, "inference")
+        )
         alone = [*forward, *alone, *both]
     yield from alone
     if network.batch_under(protocol) > 1:

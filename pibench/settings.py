@@ -152,7 +152,7 @@ def defaults(commands: Sequence[str]) -> dict[str, dict[str, str]]:
             )
         for key, value in table.items():
             if key not in _DEFAULTS:
-                hint = f"{_meant(key, _DEFAULTS)}; the keys are {', '.join(_DEFAULTS)}"
+                hint = _meant(key, _DEFAULTS)
                 raise InvalidInputError(f"{file}: [tool.pibench] has no {key!r}", hint=hint)
             if not isinstance(value, str):
                 raise InvalidInputError(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import signal
 from dataclasses import dataclass
-from math import inf
+from math import inf, nan
 from typing import TYPE_CHECKING, Final, Literal
 
 from pibench.devices import BORDERLINE_BAND
@@ -523,14 +523,8 @@ def judge_prediction(prediction: Prediction, max_ms: float, note: str = "") -> T
     Raises:
         InvalidInputError: The limit is not a time.
     """
-    stack, threads = prediction.stack, prediction.threads
-    source = "predicted by fitted rates"
-    if stack is not None and threads is not None:
-        cores = f"{threads} thread{'s' if threads != 1 else ''}"
-        named = "any known stack" if stack == "unknown" else f"stack {stack}"
-        source = f"predicted for {named}, {cores}"
-    board = "" if prediction.fits else "it does not fit: of a board with the memory"
-    source = "; ".join(filter(None, (source, board, note)))
+    board = "" if prediction.fits else "the network does not fit: of a board with the memory"
+    source = "; ".join(filter(None, (f"predicted {prediction.software}", board, note)))
     return _judge_time(prediction.low_ms, prediction.high_ms, max_ms, source)
 
 
@@ -565,10 +559,14 @@ def no_time(max_ms: float, reason: str) -> TimeJudgement:
 
 
 def check_time_limit(max_ms: float) -> None:
-    """Raise InvalidInputError unless a limit in ms is finite and above 0."""
-    if not 0 < max_ms < inf:
+    """Raise InvalidInputError unless a limit in ms is a number, finite and above 0."""
+    try:
+        given_ms = nan if isinstance(max_ms, (bool, str)) else float(max_ms)
+    except (TypeError, ValueError, OverflowError):
+        given_ms = nan
+    if not 0 < given_ms < inf:
         raise InvalidInputError(
-            f"a time limit of {max_ms:g} ms", hint="give milliseconds above 0, such as 250"
+            f"a time limit of {max_ms!r:.40} ms", hint="give milliseconds above 0, such as 250"
         )
 
 

@@ -82,6 +82,7 @@ gate() {
     [ "${#files[@]}" -gt 0 ] || refuse "PIBENCH_PROTOTXT names no file; one a line, or a pattern"
 
     if [ -n "$max_ms" ]; then
+        [[ $max_ms =~ ^[0-9]*\.?[0-9]+$ ]] || refuse "PIBENCH_MAX_MS: '$max_ms' is not a number of milliseconds"
         [ "${engine%%[=:]*}" = "" ] || [ "$engine" = caffe ] ||
             refuse "PIBENCH_MAX_MS: times are predicted for Caffe, not for $engine; leave one of them out"
         case $mode,$target in
@@ -139,6 +140,7 @@ summarise() {
 }
 
 case ${1:-gate} in
+    -h | --help) echo "usage: $0 [install|key|gate]; it reads PIBENCH_PROTOTXT and the variables in docs/ci.md" ;;
     install | key | gate) "${1:-gate}" ;;
     *) refuse "$0 knows install, key and gate, not $1" ;;
 esac

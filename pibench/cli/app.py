@@ -49,6 +49,7 @@ LIKE: Final = {
     "diff": "reconcile",
     "estimate": "plan",
     "export": "networks export",
+    "fit": "check",
     "fits": "check",
     "gate": "check",
     "info": "networks show",
@@ -96,6 +97,8 @@ class Commands(TyperGroup):
                     f"{name!r} is not a command, but it names a network",
                     hint=f"pibench {command} {shlex.quote(name)}",
                 )
+            if name.endswith((".prototxt", ".onnx", ".tflite", ".caffemodel")):
+                raise InvalidInputError(f"{name}: no such file", hint="check the path")
             if name in LIKE:
                 raise InvalidInputError(
                     f"there is no command {name!r}", hint=f"did you mean pibench {LIKE[name]}?"

@@ -194,7 +194,7 @@ def load_networks(
     loaded = []
     for spec in specs:
         network = options.load(spec, python_shapes=shape or ())
-        _remark(spec, network)
+        _remark(spec, network, options.protocol)
         loaded.append(network)
     _check_phases(loaded if check else [], options)
     return loaded
@@ -208,7 +208,7 @@ def load_runnable(specs: Sequence[str], options: RunOptions) -> list[Runnable]:
     loaded = []
     for spec in specs:
         network = options.load_any(spec)
-        _remark(spec, network)
+        _remark(spec, network, options.protocol)
         loaded.append(network)
     _check_phases([one for one in loaded if isinstance(one, Network)], options)
     return loaded
@@ -224,12 +224,14 @@ def _one_for_weights(specs: Sequence[str], options: RunOptions, hint: str) -> No
         )
 
 
-def _remark(spec: str, network: Runnable) -> None:
+def _remark(spec: str, network: Runnable, protocol: Protocol) -> None:
     """Report what is special about a network."""
     from pibench.cli.output import say
 
     if network.entry is None and network.source != spec:
         weights = "" if network.weights is None else f", weights {network.weights}"
+        if weights and protocol == "caffe-time":
+            weights += ", which caffe-time does not use (--protocol inference does)"
         say(f"{spec}: reads {network.source}{weights}")
     for sentence in network.repairs:
         say(f"{network.place}: repaired: {sentence}")
@@ -381,7 +383,7 @@ Weights = Annotated[
     Path | None, option("The network's .caffemodel (one network only).", "--weights")
 ]
 _RESERVE: Final = "Memory of the device that other programs on it take."
-Reserve = Annotated[float, number("--reserve", "MIB", _RESERVE, 0)]
+Reserve = Annotated[float, number("--reserve", "MIB", _RESERVE, 0, **_variable("reserve"))]
 Batch = Annotated[int | None, option("Images per pass.", "--batch", metavar="N")]
 ImageSize = Annotated[str | None, option("Another image size.", "--input", metavar="HxW")]
 _INPUT: Final = "Another image size; of a model file the shape: [NAME=]1,3,224,224."
@@ -398,7 +400,7 @@ _SHAPE: Final = "Shape of a top of NAME, a Python or unknown layer: NAME=1x3x224
 PythonShapes = Annotated[list[str] | None, option(_SHAPE, "--shape", metavar="SHAPE")]
 RequireFit = Annotated[bool, flag("--require-fit", help="Exit with 1 unless every network fits.")]
 _MAX_MS: Final = "Time limit of a forward pass, which its whole predicted interval has to meet."
-MaxMs = Annotated[float | None, number("--max-ms", "MS", _MAX_MS, 0)]
+MaxMs = Annotated[float | None, number("--max-ms", "MS", _MAX_MS, 0, **_variable("max_ms"))]
 Jobs = Annotated[
     int | None, number("--jobs", "N", "Networks in parallel. Default: one per core.", 1, 64)
 ]

@@ -49,7 +49,7 @@ def predict(
         float | None,
         opt.number("--clock", "MHZ", "The cores' clock. Default: the device's.", 100, 10_000),
     ] = None,
-    protocol: opt.ProtocolName = "caffe-time",
+    protocol: opt.EngineProtocol = None,
     data: Literal["zeros", "images"] | None = opt.value(
         "What the input holds, on which LRN's power depends. Default: zeros under caffe-time, "
         "which feeds them, else images.",
@@ -82,7 +82,7 @@ def predict(
     from dataclasses import replace
 
     # A time does not depend on them.
-    specs, _ = opt.with_weights(specs or (), None)
+    specs, weights = opt.with_weights(specs or (), None)
 
     rates, narrowed = _read(calibration)
     if narrowed is not None:
@@ -105,6 +105,8 @@ def predict(
     if clock is not None:
         profile = replace(profile, clock_hz=round(1e6 * clock))
     fitted = narrowed is None and _fitted(calibration, stack, counted=counted)
+    # Fitted rates are of one protocol.
+    protocol = opt.protocol_of(protocol, None if fitted else weights)
     how = {"threads": threads, "data": data, "protocol": protocol}
     predict_one = _predictor(
         profile, rates, None if fitted else stack or stacks.DEFAULT, narrowed, how

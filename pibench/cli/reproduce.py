@@ -12,7 +12,7 @@ from pibench.cli import options as opt
 from pibench.cli.output import ignore_broken_pipe, print_json, print_line, print_timings, say
 from pibench.cli.report import write_page
 from pibench.cli.run import make_folder, run_with_progress
-from pibench.errors import InvalidInputError
+from pibench.errors import InterruptedByUserError, InvalidInputError
 from pibench.setups import DEFAULT
 
 if TYPE_CHECKING:
@@ -256,9 +256,13 @@ class Unfinished:
 
         try:
             found = json.loads(self.path.read_bytes())
-            if found["run"] != self.run:
-                return []
             ids = {str(one) for one in found["records"]}
+            if found["run"] != self.run:
+                say(
+                    f"{self.path}: an interrupted run of other networks or options, which made "
+                    f"{len(ids)} records, can no longer be continued; its records are kept"
+                )
+                return []
         except (OSError, ValueError, TypeError, KeyError):
             return []
         made = [
@@ -306,11 +310,10 @@ def _run_all(
     try:
         run_with_progress(left, options, store, made, quiet=quiet, on_record=left_off.add)
     except KeyboardInterrupt:
-        say(
-            f"interrupted: {len(made)} of {len(loaded)} networks are in {store.path}; the same "
-            "command goes on from there"
-        )
-        raise
+        raise InterruptedByUserError(
+            f"interrupted: {len(made)} of {len(loaded)} networks are in {store.path}",
+            hint="the same command goes on from there",
+        ) from None
     left_off.end()
 
 

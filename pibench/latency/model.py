@@ -91,6 +91,14 @@ class Prediction(Displayed):
         return self.headroom_bytes >= 0
 
     @property
+    def software(self) -> str:
+        """Return what the time is predicted for, to follow "predicted"."""
+        if self.stack in (None, "paper"):
+            return "by rates fitted on a board's times"
+        named = "any known stack" if self.stack == UNKNOWN else f"stack {self.stack}"
+        return f"for {named}, {self.threads} thread{'s' if self.threads != 1 else ''}"
+
+    @property
     def range_ms(self) -> tuple[float, float] | None:
         """Return what the time may be with any stack; None where the stack is known."""
         return (self.low_ms, self.high_ms) if self.stack == UNKNOWN else None

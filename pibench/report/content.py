@@ -16,8 +16,11 @@ from pibench.crosscheck import claims as checking
 from pibench.crosscheck.claims import is_the_papers_run, predict_times
 from pibench.crosscheck.paper import DEFAULT, Paper, load_paper, plain
 from pibench.crosscheck.planned import environment_of
+from pibench.engines.caffe import CAFFE
+from pibench.engines.registry import label_of
 from pibench.errors import InvalidInputError
 from pibench.latency import rates as latency_rates
+from pibench.latency import stacks
 from pibench.latency.as_run import predict_as_run, stack_of
 from pibench.latency.model import predict
 from pibench.plan.planner import plan
@@ -192,7 +195,7 @@ def build(
     rebuilt, reasons = _rebuild(records, known or Networks())
     # The plan for a prediction is the record's too, where the environment is the board's.
     plan_of = cache(plan)
-    by_record, unpredicted = _predict(records, rebuilt, predictions or {}, plan_of)
+    by_record, unpredicted = _predict(records, rebuilt, predictions or {}, plan_of, paper)
     if only is None:
         only = _of_the_paper(records, paper)
     # Of the paper's runs, by unmodified networks of the zoo.
@@ -246,20 +249,30 @@ def _predict(
     rebuilt: Mapping[str, Network],
     known: Mapping[str, Prediction],
     plan_of: Planner,
+    paper: Paper,
 ) -> tuple[dict[str, Prediction], dict[str, str]]:
-    """Return predictions by record id; each network is predicted once per device."""
+    """Return predictions by record id; each network is predicted once per device.
+
+    The paper's runs are predicted by rates that are fitted on its other times, all other runs for
+    the software that their records name, or else for that of pibench's images, as `check` does.
+    """
     calibration = latency_rates.shipped()
     found = {(sha256, calibration.device): one for sha256, one in known.items()}
     reasons: dict[str, str] = {}
-    of_the_zoo = {
+    of_the_paper = {
+        record.record_id
+        for record in records
+        if record.network_source == "zoo" and is_the_papers_run(record, paper)
+    }
+    left_out = {
         key: rebuilt[record.record_id]
         for record in records
         if (key := (record.network_sha256, calibration.device)) not in found
         and record.record_id in rebuilt
-        and record.network_source == "zoo"
+        and record.record_id in of_the_paper
         and record.device == calibration.device
     }
-    found.update(zip(of_the_zoo, predict_times([*of_the_zoo.values()], plan_of), strict=True))
+    found.update(zip(left_out, predict_times([*left_out.values()], plan_of), strict=True))
     predictions: dict[str, Prediction] = {}
     for record in records:
         network = rebuilt.get(record.record_id)
@@ -267,7 +280,14 @@ def _predict(
             continue
         key = (record.network_sha256, record.device)
         try:
+            if record.engine != CAFFE.id:
+                raise InvalidInputError(
+                    f"times are predicted for Caffe, not for {label_of(record.engine)}",
+                    hint="run it on the board",
+                )
             stack = stack_of(record)
+            if stack is None and record.record_id not in of_the_paper:
+                stack = stacks.DEFAULT
             if stack is not None:
                 predictions[record.record_id] = predict_as_run(record, network, stack, plan_of)
                 continue
@@ -357,7 +377,7 @@ def _predicted_layers(prediction: Prediction, device: Device) -> LayerTimes:
         )
     return LayerTimes(
         provenance=Provenance(kind="predicted", reason="counted work; nothing was run"),
-        title=f"one forward pass on the {device.name}",
+        title=f"one forward pass on the {device.name}, {prediction.software}",
         layers=[
             LayerTime.model_construct(
                 name=one.work.name, type=one.work.type, forward_ms=one.latency_ms

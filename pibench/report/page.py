@@ -40,7 +40,8 @@ KINDS: Final = {
     "emulated": "real Caffe for arm64, run by QEMU; memory and verdict only, never a time",
     "twin": "the same Caffe packages for amd64, run natively: the same allocations, other times",
     "planned": "from a static model of Caffe's allocations; nothing was run",
-    "predicted": "counted work and rates fitted on a board's times; nothing was run",
+    "predicted": "counted work, by rates fitted on the paper's times or for a software stack; "
+    "nothing was run",
     "computed": "from the network's shapes or a file; nothing was run",
     "paper": "as printed in the paper",
 }

@@ -314,7 +314,7 @@ def command(record: Record) -> str:
         ("--batch", record.batch, (1,)),
         *(("--input", size, ()) for size in _sizes(record)),
         ("--threads", record.limits.asked.threads, (None, devices.load(record.device).cores)),
-        ("--repeats", record.repeats if timed else 0, (0, _DEFAULT_REPEATS)),
+        ("--repeats", record.repeats, (_DEFAULT_REPEATS if timed else record.repeats,)),
         (_repaired_with(record), "", ("",) if not record.repairs else ()),
         ("--seed", record.seed, (None, 0)),
     ):

@@ -150,8 +150,13 @@ def test_a_time_limit_is_part_of_the_answer() -> None:
             pibench.fits("NIN", max_ms=wrong)
     checked = pibench.check("SqueezeNet V1.1", max_ms=100)
     assert (checked.judged.verdict, checked.exit_code) == ("fit", 1)
+    assert not checked
     assert pibench.check("SqueezeNet V1.1", max_ms=200).exit_code == 4
-    assert pibench.check("SqueezeNet V1.1", max_ms=300).exit_code == 0
+    within = pibench.check("SqueezeNet V1.1", max_ms=300)
+    assert (within.exit_code, bool(within)) == (0, True)
+    for limit in ("12", True, 10**400, float("nan"), -1):
+        with pytest.raises(InvalidInputError, match="a time limit of"):
+            pibench.check("NIN", max_ms=limit)
 
 
 def test_results_have_a_line_and_a_form_for_notebooks() -> None:

@@ -57,6 +57,11 @@ def test_the_option_then_the_environment_then_the_file_decide(
     monkeypatch.setenv("PIBENCH_DEVICE", "rpi_zero2w")
     assert device_of(pibench) == "rpi_zero2w"
     assert device_of(pibench, "--device", "rpi3b_plus") == "rpi3b_plus"
+    monkeypatch.setenv("PIBENCH_DEVICE", "rpi3b")
+    monkeypatch.setenv("PIBENCH_RESERVE", "850")
+    monkeypatch.setenv("PIBENCH_MAX_MS", "100000")
+    assert "of 68 MiB" in pibench("check", "NIN", code=1).out
+    assert "within 100000 ms" in pibench("check", "NIN", "--reserve", "0").out
 
 
 @pytest.mark.parametrize(
@@ -112,6 +117,8 @@ def test_a_setting_that_is_no_table_is_refused(pibench: Pibench) -> None:
     [
         (("NIN",), "pibench check NIN"),
         (("here.prototxt",), "pibench check here.prototxt"),
+        (("missing.prototxt",), "missing.prototxt: no such file"),
+        (("fit", "NIN"), "did you mean pibench check?"),
         (("run", "NIN", "--target", "docker"), "did you mean container?"),
         (("run", "NIN", "--target", "qemu"), "did you mean vm?"),
         (("run", "NIN", "--target", "pi"), "did you mean ssh://pi@HOST?"),

@@ -65,6 +65,7 @@ def test_a_network_of_the_zoo_is_planned_and_predicted(paper_run: list[Record]) 
     assert one.planned.environment.threads == 4
     assert one.prediction is not None
     assert 600 < one.prediction.latency_ms < 760
+    assert one.prediction.software == "by rates fitted on a board's times"
     (times,) = one.times
     assert times.provenance.kind == "predicted"
     assert sum(map(times.share, times.layers)) == pytest.approx(1)
@@ -134,7 +135,14 @@ def test_a_given_prototxt_is_known_by_its_hash(
     assert without.planned is None
     (one,) = report_of([record], Networks([path])).networks
     assert one.planned is not None
+    # As `check` predicts it, and not by rates fitted on the paper's times.
     assert one.prediction is not None
+    assert one.prediction.software == "for stack openblas-a53, 4 threads"
+    (of_opencv,) = report_of(
+        [record.model_copy(update={"engine": "opencv"})], Networks([path])
+    ).networks
+    assert of_opencv.prediction is None
+    assert "predicted for Caffe, not for OpenCV" in of_opencv.not_predicted
 
 
 def test_a_given_prototxt_is_taken_in_the_records_batch(
@@ -217,6 +225,8 @@ def test_no_file_that_a_record_names_is_opened(
         ({"network_source": "-rf.prototxt"},
          "pibench run ./-rf.prototxt --target vm --protocol caffe-time --compute real"),
         ({"network_source": "a\x1b[2Jb.prototxt"}, ""),
+        ({"protocol": "inference", "repeats": 0},
+         "pibench run AlexNet --target vm --protocol inference --compute real --repeats 0"),
     ],
 )  # fmt: skip
 def test_the_command_that_repeats_a_run(
