@@ -90,7 +90,7 @@ gate() {
         esac
     fi
 
-    mkdir -p "$out"
+    mkdir -p -- "$out" || refuse "PIBENCH_OUT: the folder $out cannot be made; name another"
     for name in summary.md gate.xml badge.svg report.html records.jsonl plan.json latency.{md,xml} baseline.{md,xml} log.txt errors.txt; do
         rm -f "$out/$name"
     done

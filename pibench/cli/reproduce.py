@@ -238,13 +238,15 @@ class Unfinished:
     The same run goes on with them: the same options, networks and software.
     """
 
-    def __init__(self, path: Path, options: RunOptions, names: Sequence[str]) -> None:
+    def __init__(self, path: Path, options: RunOptions, loaded: Sequence[Network]) -> None:
         from dataclasses import asdict
 
         from pibench.images.recipe import fingerprint
         from pibench.sweeps.matrix import made_with
 
         self.path = path
+        names = [network.name for network in loaded]
+        self.networks = {(network.name, network.sha256) for network in loaded}
         # More jobs, or more time for each, make no other records.
         how = {**asdict(options), "jobs": None, "timeout_s": None}
         self.run = fingerprint([*names, str(sorted(how.items())), made_with(options.target)])
@@ -268,7 +270,9 @@ class Unfinished:
         made = [
             record
             for record in store.read()
-            if record.record_id in ids and record.verdict != "inconclusive"
+            if record.record_id in ids
+            and record.verdict != "inconclusive"
+            and (record.network, record.network_sha256) in self.networks
         ]
         self.made = [record.record_id for record in made]
         return made
@@ -301,7 +305,7 @@ def _run_all(
 
     `unfinished` is the file that an interrupted run leaves.
     """
-    left_off = Unfinished(unfinished, options, [network.name for network in loaded])
+    left_off = Unfinished(unfinished, options, loaded)
     made += left_off.records(store)
     if made:
         say(f"{len(made)} of {len(loaded)} networks are there from an interrupted run")

@@ -63,9 +63,14 @@ def run(
 
     Example: pibench run MobileNet my/model.prototxt --json
     """
+    from pibench.file_io import keep_inputs
     from pibench.runner.options import default_engine
 
     specs, weights = opt.with_weights(specs, weights)
+    if out is not None:
+        # Records are appended, also to a file that holds something else.
+        given = [Path(spec) for spec in specs] + ([] if weights is None else [weights])
+        keep_inputs([out], [path for path in given if path.is_file()])
     engine = default_engine(specs) if engine is None else engine
     protocol = opt.protocol_of(protocol, weights, engine)
     keep = tuple(opt.words(keep_blobs) or ())

@@ -156,7 +156,7 @@ def test_the_paper_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
     records = store.read()
     assert records[: len(recorded)] == recorded
     assert [record.network for record in records] == ["SqueezeNet V1.1", "NIN", "AlexNet"]
-    assert "3 of 3 verdicts agree" in (out / "report.html").read_text()
+    assert "3 of 3 verdicts agree" in (out / "report-twin.html").read_text()
 
     # A run that has ended is not gone on with.
     with pibench("reproduce", *words[:1], *words[3:], "--out", out) as process:

@@ -102,3 +102,7 @@ def test_a_time_limit_is_a_gate_of_its_own(tmp_path: Path) -> None:
     ended = gate(PIBENCH_MAX_MS="300", PIBENCH_ENGINE="ncnn")
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
     assert "times are predicted for Caffe, not for ncnn" in ended.stderr
+    (tmp_path / "taken").write_text("")
+    ended = gate(PIBENCH_OUT="taken")
+    assert ended.returncode == 2, "1 would be a verdict"
+    assert "PIBENCH_OUT: the folder taken cannot be made" in ended.stderr

@@ -200,6 +200,14 @@ def test_the_records_that_are_read_are_not_written_over(pibench: Pibench, record
     assert records.read_bytes() == before
 
 
+def test_a_run_does_not_append_to_the_network_it_reads(pibench: Pibench, tmp_path: Path) -> None:
+    network = tmp_path / "net.prototxt"
+    network.write_text("layer {}\n")
+    done = pibench("run", network, "--target", "twin", "--out", network, code=2)
+    assert "would be overwritten" in done.err
+    assert network.read_text() == "layer {}\n"
+
+
 def test_a_link_stays_and_what_it_leads_to_is_written(
     pibench: Pibench, records: Path, tmp_path: Path
 ) -> None:
