@@ -320,10 +320,13 @@ def sweep(
         HostError: Cells fail repeatedly on this machine, or the folder cannot be written.
         KeyboardInterrupt: Ctrl-C. The records so far are in the folder; `resume` continues.
     """
+    from pibench.errors import InvalidInputError
     from pibench.sweeps import study as studies
     from pibench.sweeps.journal import CellCache, Journal
     from pibench.sweeps.scheduler import SweepSummary
 
+    if jobs is not None and jobs < 1:
+        raise InvalidInputError(f"jobs is {jobs}; give 1 or more, or None")
     folder = Path(out)
     journal = Journal(folder)
     found = studies.find(None if study is None else Path(study), axes, journal, resume=resume)

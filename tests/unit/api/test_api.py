@@ -203,6 +203,14 @@ def test_a_study_is_swept_and_continued_from_python(tmp_path: Path) -> None:
     assert get_type_hints(StudyKeywords).keys() == Study.model_fields.keys()
 
 
+@pytest.mark.parametrize("jobs", [0, -3])
+def test_a_sweep_without_a_job_leaves_no_study(jobs: int, tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    with pytest.raises(InvalidInputError, match=f"jobs is {jobs}; give 1 or more"):
+        pibench.sweep(networks=["NIN"], out=out, jobs=jobs)
+    assert not out.exists()
+
+
 def test_sides_of_a_bisection_are_checked_before_one_runs(tmp_path: Path) -> None:
     for side, message in (
         ("moon", "'moon' is not one of auto, vm"),
