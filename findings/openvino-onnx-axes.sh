@@ -8,7 +8,7 @@
 #     in opset 12 and 18, and the other seven Reduce operators              right
 #   Softmax with axis=1, opset 11 and 12                                    1/3 instead of 1/12
 #     in opset 10 and 13, and LogSoftmax and Hardmax                        right
-# Nothing is printed. Before opset 13 Softmax takes the axes from `axis` on as one row, and axis is 1 unless it is given.
+# Nothing is printed. Before opset 13 Softmax takes the axes from `axis` on as one row, and axis is 1 by default.
 # The files declare the size of their output, which OpenVINO does not compare.
 set -euo pipefail
 folder=$(mktemp -d)
