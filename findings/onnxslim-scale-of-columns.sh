@@ -9,9 +9,8 @@
 #   4,1 or 1,1,4,1               a factor per row: folded as one per channel
 #   4 x 2 map, shape 2           left alone, and right
 # onnxslim compares the number of constants with that of the channels and does not look where they lie. The shapes of
-# all tensors agree. Its own check, slim(..., model_check=True), finds it, but is off unless one asks for it. Add is never
-# folded wrongly. A window over a spectrogram, or weights for the lines of an image, on as many lines as there are
-# channels, do this.
+# all tensors agree. Its own check, slim(..., model_check=True), finds it, but is off unless one asks for it. A window
+# over a spectrogram, or weights for the lines of an image, do this where lines and channels are equally many.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
