@@ -7,8 +7,8 @@
 #                                            14     14, 64    14, 64, 14
 #   BUILTIN_WITHOUT_DEFAULT_DELEGATES        63        155           155
 #   the default, with XNNPACK               113        145           145
-# The 92 MiB are mostly one im2col buffer of 64 x 64 x 4608 numbers. allocate_tensors() enlarges the arena and never makes
-# it smaller. Sizes that are measured one after another in one process show the memory of the largest.
+# The 92 MiB are mostly one im2col buffer of 64 x 64 x 4608 numbers. allocate_tensors() enlarges the arena and never
+# makes it smaller. Sizes that are measured one after another in one process show the memory of the largest.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
