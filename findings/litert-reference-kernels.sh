@@ -49,7 +49,7 @@ def tensor(name, array, buffer=0):
 
 
 def outputs(operator, x, y, options=None, options_type=schema.BuiltinOptions.NONE, axis=None):
-    """Return the output of one operator by each kernel, or "none" where there is no kernel."""
+    """Return the output of one operator by each kernel, or "none" where a kernel is missing."""
     tensors, buffers = [tensor("x", x), tensor("y", y)], [schema.BufferT()]
     if axis is not None:
         buffers.append(schema.BufferT())
