@@ -8,8 +8,8 @@
 #   from r to the output            ValidationError: input 'k' is not output of any previous nodes
 #   check_model=False               If and Relu without the first Relu and the weight; it does not load
 #   from the input to r             right
-# It follows the inputs of each node, and not those of the graphs inside a node. If, Loop and Scan read outer values in
-# every detector whose boxes are filtered in ONNX; to find the layer whose output differs, such a network is cut.
+# It follows the inputs of each node, and not those of the graphs inside a node. A detector that filters its boxes
+# in ONNX may have an If; to find the layer whose output differs, it is cut.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

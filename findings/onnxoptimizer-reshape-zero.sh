@@ -8,8 +8,8 @@
 #   to 4, 81, then -1, 0         4 x 81, becomes 81 x 4
 #   to 1, 36, 9, then 0, 9, 36   right, because the first dimension is the input's
 # 0 stands for the dimension of the Reshape's own input, at its place. The first Reshape is dropped and the second keeps
-# its 0. onnxruntime runs what results; onnx.checker refuses it with full_check=True, where the file declares the size of
-# its output. onnxsim 0.8.1 and onnxslim 0.1.98 keep the results of these graphs.
+# its 0. onnxruntime runs what results; onnx.checker refuses it with full_check=True, where the file declares the size
+# of its output. onnxsim 0.8.1 and onnxslim 0.1.98 keep the results of these graphs.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -11,8 +11,8 @@
 #   0        2                    2                   2      2      2
 # A bias is stored as int32 in units of (input scale * weight scale). Where that overflows, the quantizer makes the
 # weight scale of a signed channel larger; the bias of an unsigned one it clips, and logs a warning. Channels whose
-# weights have all but vanished are common after BatchNormalization is folded in, and their bias is all that is left of
-# them. QUInt8 weights are a way around the saturation that QInt8 ones meet on a PC without VNNI.
+# weights have all but vanished remain where BatchNormalization with a small scale is folded in; their bias is all that
+# is left of them. QUInt8 weights are a way around the saturation that QInt8 ones meet on a PC without VNNI.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
