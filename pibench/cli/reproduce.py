@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -200,7 +201,8 @@ class FilesOfRun:
     @classmethod
     def of(cls, folder: Path, options: RunOptions) -> FilesOfRun:
         """Return the files of a run; those of the default one have plain names."""
-        target, _, _ = options.target.partition("://")
+        # A board's address makes a name too: two boards are two targets.
+        target = re.sub(r"[^a-z0-9]+", "-", options.target.lower()).strip("-")
         usual = ("vm", "virt", DEFAULT)
         words = (target, options.machine or "virt", options.setup)
         others = [word for word, one in zip(words, usual, strict=True) if word != one]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -66,6 +67,13 @@ def find(file: Path | None, given: Mapping[str, Any], journal: Journal, *, resum
     Raises:
         InvalidInputError: The study cannot be used, or the folder has one already, or none.
     """
+    for name in given:
+        if name not in Study.model_fields:
+            near = difflib.get_close_matches(name, Study.model_fields, n=1)
+            raise InvalidInputError(
+                f"a study has no {name!r}",
+                hint=f"did you mean {near[0]}?" if near else "see pibench.sweeps.matrix.Study",
+            )
     axes = {name: _plain(value) for name, value in given.items() if value is not None}
     prune = {"prune": axes.pop("prune")} if "prune" in axes else {}
     study = _find(file, axes, journal, resume=resume)

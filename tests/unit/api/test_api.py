@@ -203,6 +203,11 @@ def test_a_study_is_swept_and_continued_from_python(tmp_path: Path) -> None:
     assert get_type_hints(StudyKeywords).keys() == Study.model_fields.keys()
 
 
+def test_an_axis_that_there_is_not_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="a study has no 'networkz'; did you mean networks"):
+        pibench.sweep(networkz=["NIN"], out=tmp_path / "study")  # type: ignore[call-arg]
+
+
 @pytest.mark.parametrize("jobs", [0, -3])
 def test_a_sweep_without_a_job_leaves_no_study(jobs: int, tmp_path: Path) -> None:
     out = tmp_path / "study"

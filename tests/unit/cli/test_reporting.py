@@ -256,6 +256,8 @@ def test_one_folder_keeps_targets_apart(tmp_path: Path) -> None:
         RunOptions(machine="raspi3b", setup="paper-inferred"),
     ):
         assert reproduce.reproduce_paper("AlexNet", options, tmp_path) == 0
+    board = reproduce.FilesOfRun.of(tmp_path, RunOptions(target="ssh://pi@board.local:2222"))
+    assert board.report.name == "report-ssh-pi-board-local-2222.html"
     assert {path.name for path in tmp_path.iterdir()} == {"records.jsonl"} | {
         f"{stem}{ending}.{kind}"
         for ending in ("", "-twin", "-raspi3b-paper-inferred")
