@@ -95,7 +95,7 @@ def test_the_commands_of_the_readme(installed: Installed) -> None:
     networks = ("--networks", "SqueezeNet V1.1", "--target", "twin", "-q")
     output = installed.run("pibench", "reproduce", *networks).stdout
     assert "Verdicts: 1 of 1 agree with the paper." in output
-    page = (installed.project / "out/report.html").read_text()
+    page = (installed.project / "out/report-twin.html").read_text()
     assert "SqueezeNet V1.1" in page
     assert "plotly.js" in page
     own = ("small.prototxt", "--target", "twin", "--require-fit", "--out", "mine.jsonl", "-q")
