@@ -191,7 +191,7 @@ def test_the_gate_runs_real_caffe(installed: Installed, gate: Callable[..., str]
     assert "| VGG 16 | rpi3b | twin | caffe-time | memory-only | 1 | **no-fit** |" in output
     # The very networks of the paper: a gate asks whether they fit, not whether the paper agrees.
     assert outcomes(installed) == (2, 1, 0)
-    assert (installed.project / "pibench-out/report.html").stat().st_size > 1_000_000
+    assert (installed.project / "pibench-out/report.html").stat().st_size > 400_000
 
 
 def test_the_gate_states_why_it_could_not_decide(
