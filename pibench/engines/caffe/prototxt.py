@@ -28,6 +28,8 @@ REPAIR_HINT = "use --repair"
 
 _NET_FIELDS = ("layer", "layers", "input")
 _LIKE_A_NUMBER = re.compile(r"[+-]?\.?[0-9]|\+")
+_NO_NUMBER = re.compile(r"-?(inf|infinity|nan)f", re.IGNORECASE)
+"""Python's parser takes an f behind these too."""
 _NUMBER = re.compile(
     r"-?(0[xX][0-9a-fA-F]+|0[0-7]+|((?!0[0-9])[0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[fF]?)"
 )
@@ -183,6 +185,10 @@ def _not_for_caffe(token: outline.Token) -> str | None:
         return f"stray character {token.text!r}"
     if _LIKE_A_NUMBER.match(token.text) and not _NUMBER.fullmatch(token.text):
         return f"{token.text!r} is not a number"
+    if _NO_NUMBER.fullmatch(token.text):
+        return f"{token.text!r} is not a number"
+    if token.text == "-":
+        return "a minus sign is apart from its number"
     return None
 
 

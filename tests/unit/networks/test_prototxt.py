@@ -335,7 +335,9 @@ def test_a_folder_that_may_not_be_entered(tmp_path: Path) -> None:
             read(folder / "net.prototxt")
 
 
-@pytest.mark.parametrize("number", ["1_0", "0b1", "+1", "0o7", "09", "\u0661", "\xa01"])
+@pytest.mark.parametrize(
+    "number", ["1_0", "0b1", "+1", "0o7", "09", "inff", "-NaNf", "- 5", "\u0661", "\xa01"]
+)
 def test_numbers_are_those_of_caffes_own_parser(number: str) -> None:
     text = f'layer {{ name: "d_1" type: "Input"\n input_param {{ shape {{ dim: {number} }} }} }}'
     with pytest.raises(InvalidInputError, match="net: line 2: "):
