@@ -77,6 +77,8 @@ class LoadedProgram(object):
         return Forked(int(answer), self.pipe)
 
     def end(self):
+        # Nobody else's orphans are for this process to bury.
+        process_control()(SET_CHILD_SUBREAPER, 0, 0, 0, 0)
         self.process.kill()
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout):

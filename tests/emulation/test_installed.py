@@ -188,7 +188,9 @@ def test_the_steps_of_the_action(installed: Installed) -> None:
 def test_the_gate_runs_real_caffe(installed: Installed, gate: Callable[..., str]) -> None:
     output = gate(1, prototxt="small.prototxt\nlarge.prototxt", mode="run", target="twin")
     assert output.startswith("# 1 of 2 networks fit\n")
-    assert "| VGG 16 | rpi3b | twin | caffe-time | memory-only | 1 | **no-fit** |" in output
+    assert re.search(
+        r"\| VGG 16 \|.*\| twin \| caffe-time \| memory-only \| 1 \| \*\*no-fit\*\* \|", output
+    )
     # The very networks of the paper: a gate asks whether they fit, not whether the paper agrees.
     assert outcomes(installed) == (2, 1, 0)
     assert (installed.project / "pibench-out/report.html").stat().st_size > 400_000
