@@ -90,7 +90,7 @@ def test_an_engine_with_less_memory_than_the_board_decides_nothing(
         )
     finally:
         group.limit(64 << 30)
-    assert (big.verdict, small.verdict) == ("inconclusive", "fit")
+    assert (big.verdict, small.verdict) == ("inconclusive", "fit"), (big.evidence, small.evidence)
     assert big.evidence.reached_own_limit is False
     assert "of a control group around it, or of the machine" in big.evidence.summary
 
