@@ -203,6 +203,8 @@ class Resident(object):
 class Started(object):
     """A process of a program that was started for it alone."""
 
+    forked = False
+
     def __init__(self, command, env, prepare):
         self._process = subprocess.Popen(
             command,
@@ -280,6 +282,7 @@ def watch_child(start, timeout_s, log, frames, item_id, poll_s=POLL_S, arrived=N
         killed_by, wait_status = None, 0
     return {
         "pid": child.pid,
+        "forked": child.forked,
         "exit_status": None if killed_by else os.WEXITSTATUS(wait_status),
         "signal": killed_by,
         "timed_out": timed_out,

@@ -26,6 +26,8 @@ class ForkError(Exception):
 class Forked(object):
     """A process of a program that was loaded before."""
 
+    forked = True
+
     def __init__(self, pid, pipe):
         self.pid = pid
         self.pipe = pipe

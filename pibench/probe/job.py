@@ -136,14 +136,11 @@ class Watched(object):
         before = self.state.read()
         name = item["id"]
         log = self.engine.LogReader(lambda piece: self.frames.send("blob", id=name, blob=piece))
-        forked = []
 
         def start():
             if loaded is not None:
                 try:
-                    child = loaded.fork(command)
-                    forked.append(child)
-                    return child
+                    return loaded.fork(command)
                 except ForkError:
                     self.forks = None
             prepare = prepare_child(self.guest, self.job.get("address_space_bytes"))
@@ -151,7 +148,6 @@ class Watched(object):
 
         with turn(self.python, False):
             ended = watch_child(start, item["timeout_s"], log, self.frames, name, poll_s, arrived)
-        ended["forked"] = bool(forked)
         if ended["signal"] == signal.SIGKILL and self.kernel_log.handle is not None:
             # The kernel's messages about a kill may follow the process's end. Its counters do
             # not: they are raised before the signal (__oom_kill_process in mm/oom_kill.c).
