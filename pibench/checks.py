@@ -93,10 +93,10 @@ class Check(Displayed):
     def exit_code(self) -> ExitCode:
         """0 if the network fits, and its time is within the limit; 1 if one is not so; else 4."""
         fit = {"fit": ExitCode.OK, "no-fit": ExitCode.DISAGREEMENT}
-        codes = {fit.get(self.judged.verdict, ExitCode.INCONCLUSIVE)}
+        codes = [fit.get(self.judged.verdict, ExitCode.INCONCLUSIVE)]
         if self.judged_time is not None:
-            codes.add(self.judged_time.exit_code)
-        return ExitCode.DISAGREEMENT if ExitCode.DISAGREEMENT in codes else max(codes)
+            codes.append(self.judged_time.exit_code)
+        return ExitCode.of_all(codes)
 
 
 def check(

@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 
@@ -27,6 +27,12 @@ class ExitCode(IntEnum):
     INCONCLUSIVE = 4
     # The shell's convention for a program that Ctrl-C ended: 128 + SIGINT.
     INTERRUPTED = 130
+
+    @classmethod
+    def of_all(cls, parts: Iterable[ExitCode]) -> ExitCode:
+        """Return the code of several answers: a disagreement before what is inconclusive."""
+        codes = {cls.OK, *parts}
+        return cls.DISAGREEMENT if cls.DISAGREEMENT in codes else max(codes)
 
 
 class PibenchError(Exception):

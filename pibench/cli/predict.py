@@ -222,9 +222,7 @@ def _write(
 def _exit_code(judged: Iterable[TimeJudgement | None], refused: Mapping[str, object]) -> ExitCode:
     if refused:
         return ExitCode.INVALID_INPUT
-    codes = {one.exit_code for one in judged if one is not None}
-    over = ExitCode.DISAGREEMENT in codes
-    return ExitCode.DISAGREEMENT if over else max(codes, default=ExitCode.OK)
+    return ExitCode.of_all(one.exit_code for one in judged if one is not None)
 
 
 def calibrate(
