@@ -7,8 +7,8 @@ A file to read is one that imports lead to from the command `run`, for target vm
 import is in the file, except those for type checking only. The packages of NOT_FOLLOWED are left
 out: a run on this target does not use them, or calls them by names that need no reading.
 
-An entered file is one of which at least one function runs on the host; bodies of modules and
-classes, which run at import, do not count. No package is left out.
+An entered file is one of which at least one function runs on the host; what runs at import,
+such as a table that a module makes, does not count. No package is left out.
 
 Neither list has generated code, or the builders of networks in the zoo, which are data.
 """
@@ -16,17 +16,23 @@ Neither list has generated code, or the builders of networks in the zoo, which a
 from __future__ import annotations
 
 import ast
-import inspect
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from types import FrameType
 
 ROOT = Path(__file__).resolve().parent.parent
 START = "pibench.cli.run"
 NOT_FOLLOWED = (
     "pibench.networks",
+    "pibench.engines.convert",
+    "pibench.engines.formats",
+    "pibench.engines.litert",
+    "pibench.engines.ncnn",
+    "pibench.engines.onnxruntime",
+    "pibench.engines.opencv",
     "pibench.images",
     "pibench.devices",
     "pibench.report",
@@ -41,7 +47,10 @@ NOT_FOLLOWED = (
     "pibench.targets.sysroot",
     "pibench.targets.ssh",
 )
-"""Parts that a run on target vm does not use, or uses by names that need no reading."""
+"""Parts that a run of Caffe on target vm does not use, or uses by names that need no reading."""
+READERS = "pibench.engines.caffe."
+"""What pibench.networks reads and checks a network with; the package itself describes the engine,
+and is followed."""
 NOT_COUNTED = ("pibench/networks/zoo/",)
 """The builders of the zoo's networks."""
 TRACED_RUN = ["run", "SqueezeNet V1.1", "--target", "twin", "--quiet"]
@@ -54,7 +63,7 @@ def files_to_read() -> list[str]:
         module = waiting.pop()
         path = _path(module)
         skipped = any(module == part or module.startswith(f"{part}.") for part in NOT_FOLLOWED)
-        if path is None or skipped or path in seen:
+        if path is None or skipped or module.startswith(READERS) or path in seen:
             continue
         seen.add(path)
         waiting += _imported(path)
@@ -110,11 +119,15 @@ def trace(out: Path) -> None:
     package = f"{ROOT}/pibench/"
     entered = set()
 
-    def note(frame: object, event: str, _argument: object) -> None:
-        code = frame.f_code  # type: ignore[attr-defined]
-        # Bodies of modules and classes run at import and are not optimized.
-        if event == "call" and code.co_flags & inspect.CO_OPTIMIZED:
-            entered.add(code.co_filename)
+    def note(frame: FrameType, event: str, _argument: object) -> None:
+        file = frame.f_code.co_filename
+        if event == "call" and file.startswith(package) and file not in entered:
+            caller: FrameType | None = frame
+            while caller is not None:
+                if caller.f_code.co_name == "<module>" and caller.f_code.co_filename != __file__:
+                    return
+                caller = caller.f_back
+            entered.add(file)
 
     threading.setprofile(note)
     sys.setprofile(note)
@@ -124,7 +137,7 @@ def trace(out: Path) -> None:
         main()
     finally:
         sys.setprofile(None)
-        files = sorted(f.removeprefix(f"{ROOT}/") for f in entered if f.startswith(package))
+        files = sorted(file.removeprefix(f"{ROOT}/") for file in entered)
         out.write_text("\n".join(files), encoding="utf-8")
 
 

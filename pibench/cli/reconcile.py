@@ -57,7 +57,7 @@ def reconcile(
 
     Example: pibench reconcile twin.jsonl pi.jsonl --fail-on verdict,ram=5%,outputs
     """
-    from pibench import api
+    from pibench.api.comparison import reconcile as compare
     from pibench.crosscheck import gate
     from pibench.crosscheck.blobs import non_finite_outputs
     from pibench.crosscheck.reconcile import Tolerances
@@ -84,7 +84,7 @@ def reconcile(
     if write_baseline is not None and baseline is None and len(sources) == 1:
         accept(read_sides(sources)[0])
         return
-    found, passed = api.reconcile(
+    found, passed = compare(
         sources, fail_on=fail_on, baseline=baseline, atol=atol, rtol=rtol, equal_nan=equal_nan,
         networks=network or (), stack=stack,
     )  # fmt: skip

@@ -49,7 +49,7 @@ def report(
 
     Example: pibench report out/records.jsonl -o report.html
     """  # fmt: skip
-    from pibench import api
+    from pibench.api.comparison import report as build_report
     from pibench.file_io import is_standard_output
     from pibench.report import files
     from pibench.report.sources import Networks
@@ -75,7 +75,7 @@ def report(
         )
     forms = {path: wanted or files.form_of(path) for path in out or ()}
     only = () if require_fit else None
-    made = api.report(paths, forms, networks=network or (), only=only, table=table)
+    made = build_report(paths, forms, networks=network or (), only=only, table=table)
     for path in Networks(network or ()).without_record(made.records):
         say(f"--network {path}: no record is of this network")
     _show(made, wanted or "markdown", sources=paths, written=[*(out or ())], as_json=as_json)

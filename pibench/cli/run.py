@@ -125,10 +125,10 @@ def run_with_progress(
     on_record: Callable[[Record], None] = lambda _: None,
 ) -> list[Record]:
     """Run all networks; each record is added to `store` and `made` as soon as it exists."""
-    from pibench import api
+    from pibench.api.runs import choose, run_all
     from pibench.records.identity import network_labels
 
-    options = api.choose(options, say)
+    options = choose(options, say)
     names = network_labels(loaded)
     by_hash = {network.sha256: name for network, name in zip(loaded, names, strict=True)}
     with Progress(len(loaded), quiet=quiet, names=names) as progress:
@@ -139,7 +139,7 @@ def run_with_progress(
             on_record(record)
             progress.on_record(record, by_hash[record.network_sha256])
 
-        return api.run_all(
+        return run_all(
             loaded,
             options,
             store=store,
