@@ -79,11 +79,11 @@ browser: setup ## Have Chromium, in which the HTML report is tested and pictured
 
 # By files, so that a worker loads the networks of a file's tests once. Tests of timeouts and
 # signals mostly wait: one worker more than there are cores.
-UNIT := -m pytest -m 'not emulation and not browser' -n $$(($$(nproc) + 1)) --dist loadfile
+UNIT := -m pytest -m 'not system and not emulation and not browser' -n $$(($$(nproc) + 1)) --dist loadfile
 # sys.monitoring, since Python 3.12, makes coverage cheap. Before, it takes twice the time.
 HAS_MONITORING := import sys; sys.exit(sys.version_info < (3, 12))
 
-unit: dev ## Tests that need neither engine nor browser; from Python 3.12 on with coverage
+unit: dev ## Tests that start few processes, and no engine or browser; from Python 3.12 on with coverage
 	@if $(BIN)/python -c '$(HAS_MONITORING)'; then COVERAGE_CORE=sysmon $(MAKE) --no-print-directory coverage; \
 	else $(BIN)/python $(UNIT); fi
 
@@ -93,6 +93,7 @@ coverage: dev ## The same tests, and how much of pibench they run in their own p
 
 test: dev engine browser ## All tests, real Caffe in the emulated board and in containers included
 	$(BIN)/python $(UNIT) --hypothesis-profile=thorough
+	$(BIN)/python -m pytest -m system -n 2 --dist loadfile
 	$(BIN)/python -m pytest -m browser
 	$(BIN)/python -m pytest -m emulation -n 2 --dist loadfile
 

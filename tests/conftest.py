@@ -123,7 +123,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 HERE = Path(__file__).parent
 # What a folder's tests are marked with; those of the first have no mark.
-MARKS = {"unit": None, "emulation": "emulation", "browser": "browser"}
+MARKS = {"unit": None, "system": "system", "emulation": "emulation", "browser": "browser"}
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -136,7 +136,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def is_left_out(folder: str, expression: str) -> bool:
     """Return whether `-m EXPRESSION` leaves nothing of a folder; False where that is not plain."""
     mark = MARKS[folder]
-    if expression in ("emulation", "browser"):
+    if expression in MARKS.values():
         return mark != expression
     if re.fullmatch(r"not \w+( and not \w+)*", expression):
         return mark in re.findall(r"not (\w+)", expression)

@@ -14,7 +14,10 @@ from pibench.engines.base import Engine
 from pibench.engines.caffe import CAFFE
 from pibench.errors import InvalidInputError
 from pibench.records.identity import labels_of, run_of
-from tests.unit.plugins.conftest import ENGINE, Site
+from tests import whole_records
+from tests.system.plugins.conftest import ENGINE, Site
+
+pytestmark = pytest.mark.system
 
 
 @pytest.fixture
@@ -123,8 +126,8 @@ def test_caffe_s_refusal_has_the_size_of_the_block() -> None:
     assert registry.refused_bytes("caffe", "std::bad_alloc") is None
 
 
-def test_runs_of_two_engines_are_two_runs(make_record: Any) -> None:
-    caffe, toy = make_record(), make_record(engine="toy")
+def test_runs_of_two_engines_are_two_runs() -> None:
+    caffe, toy = whole_records.record(), whole_records.record(engine="toy")
     assert run_of(caffe).identity != run_of(toy).identity
     names = labels_of([caffe, toy.model_copy(update={"record_id": "f" * 32})])
     assert "toy" in names["f" * 32]

@@ -12,6 +12,8 @@ import pytest
 
 from tests.interrupted import pibench
 
+pytestmark = pytest.mark.system
+
 INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 

@@ -8,9 +8,13 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from scripts.install_packages import pip_settings, uv_variables
 
-SCRIPT = Path(__file__).resolve().parents[3] / "scripts/install_packages.py"
+pytestmark = pytest.mark.system
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts/install_packages.py"
 NAME = "toy-1.0-py3-none-any.whl"
 
 

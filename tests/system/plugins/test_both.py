@@ -6,7 +6,9 @@ import json
 
 import pytest
 
-from tests.unit.plugins.conftest import ENGINE, TARGET, Site
+from tests.system.plugins.conftest import ENGINE, TARGET, Site
+
+pytestmark = pytest.mark.system
 
 
 def test_an_installed_engine_runs_a_network_on_an_installed_target(site: Site) -> None:

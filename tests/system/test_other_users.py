@@ -11,6 +11,8 @@ import pytest
 from tests.mounts import small_disk
 from tests.other_user import OTHER, USER, run_as
 
+pytestmark = pytest.mark.system
+
 
 @pytest.fixture
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -93,7 +95,7 @@ def test_a_cache_that_another_made_under_that_name_is_refused(place: Path) -> No
 
 def test_a_report_as_a_picture_needs_no_home(place: Path) -> None:
     records = place / "records.jsonl"
-    source = Path(__file__).parents[1] / "records/record-1.4.json"
+    source = Path(__file__).parents[1] / "unit/records/record-1.4.json"
     records.write_text(source.read_text().replace("\n", "") + "\n")
     words = ["report", "records.jsonl", "-o", "report.png"]
     done = run_as(USER, *words, env=temporary(place), cwd=place)

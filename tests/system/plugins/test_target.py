@@ -14,12 +14,13 @@ from pibench.images.build import Builder
 from pibench.records.store import RecordStore
 from pibench.target_kinds import TargetKind
 from pibench.targets import registry
-from tests.unit.plugins.conftest import TARGET, Site
+from tests import whole_records
+from tests.system.plugins.conftest import TARGET, Site
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pibench.records.schema import Record
+
+pytestmark = pytest.mark.system
 
 PROGRAM = """\
 from pathlib import Path
@@ -108,18 +109,16 @@ def test_an_installed_package_adds_a_target(site: Site) -> None:
     )
 
 
-def test_a_record_of_a_target_that_is_not_installed_is_still_read(
-    make_record: Callable[..., Record],
-) -> None:
+def test_a_record_of_a_target_that_is_not_installed_is_still_read() -> None:
     fields: dict[str, Any] = {"target": "elsewhere", "machine": None}
-    record = make_record(**fields)
+    record = whole_records.record(**fields)
     assert record.target_kind == TargetKind(name="elsewhere", installed=False)
     assert record.is_emulated_or_twin
     provenance = {
         name: found.model_copy(update={"kind": "measured"}) if found.kind == "emulated" else found
         for name, found in record.provenance.items()
     }
-    measured = make_record(**fields, provenance=provenance)
+    measured = whole_records.record(**fields, provenance=provenance)
     assert not measured.is_emulated_or_twin
     # Nothing is claimed about a board.
     assert not measured.target_kind.is_board
