@@ -16,7 +16,7 @@ SET_CHILD_SUBREAPER = 36
 LONGEST_REQUEST = 4096
 # The kernel counts resident pages in batches of 64 for each thread (see exact_rss_kib): peaks of
 # the same program differ by this much when each is started by itself, too.
-SAME_PEAK_BYTES = 512 << 10
+SAME_PEAK_BYTES = 256 << 10
 
 
 class ForkError(Exception):

@@ -67,6 +67,13 @@ typedef int main_fn(int argc, char **argv, char **envp);
 typedef int start_fn(main_fn *, int, char **, void (*)(void), void (*)(void), void (*)(void),
                      void *);
 
+/* Makes the library as long as a multiple of what the kernel maps around a fault (64 KiB, aligned
+ * by address): the libraries behind it would otherwise have other pages resident than in a process
+ * that was started without it. Nothing touches it. */
+enum { FAULT_AROUND = 1 << 16 };
+__attribute__((section(".bss.end"), aligned(FAULT_AROUND), used)) static char
+    end_of_library[FAULT_AROUND];
+
 static main_fn *real_main;
 
 /* A range of pages of files that were resident when the program was loaded. */
