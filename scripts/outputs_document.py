@@ -103,7 +103,7 @@ whole blobs, and `reconcile` leaves them undecided. Scores with a NaN have no to
 differs by more than the defaults, 2 where there was nothing to compare, 4 where a verdict is
 undecided. With `--fail-on` the metrics named decide alone, and each has to be compared for
 every network: 1 where one differs, else 2 where one was compared for no network (an error in
-every test case of it, the others told all the same), else 4 where one was not for some.
+every test case of it, the others reported all the same), else 4 where one was not for some.
 
 RAM agrees within its percentage or within a floor of 2 MiB; if it only agrees because of the floor,
 the line states that. The resident pages of the libraries' files and the memory that the allocator

@@ -82,7 +82,7 @@ class Process:
     def allocate(
         self, size_bytes: int, layer: str, kind: str, *, is_written: bool = True
     ) -> Memory:
-        """Replay malloc, and write all of the block unless told not to."""
+        """Replay malloc, and write all of the block unless `is_written` is False."""
         memory = Memory(size_bytes, layer, kind)
         self.adopt(memory, self.heap.malloc(size_bytes))
         if is_written:

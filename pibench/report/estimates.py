@@ -173,10 +173,12 @@ def check_lines(found: Check, answer: Mapping[str, Any]) -> list[Text]:
         lines.append(Text(f"  limit   {visible(str(found.judged_time))}"))
     at = answer["peak_at"]
     kinds: Counter[str] = Counter()
-    for held in found.planned.allocations:
-        kinds[held.kind] += held.size_bytes
+    for allocation in found.planned.allocations:
+        kinds[allocation.kind] += allocation.size_bytes
     holds = ", ".join(f"{kind} {mib(size)}" for kind, size in kinds.most_common(_HOLDERS))
-    largest = next((held for held in found.planned.allocations if held.layer), None)
+    largest = next((one for one in found.planned.allocations if one.layer), None)
+        (allocation for allocation in found.planned.allocations if allocation.layer), None
+    )
     place = f"{at['phase']} {visible(at['layer'])}".rstrip()
     lines.append(Text(f"  peak    at {place}, MiB: {holds}"))
     if largest is not None:

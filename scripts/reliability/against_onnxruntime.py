@@ -134,11 +134,11 @@ class Comparison:
         (folder / "stock.prototxt").write_text(network.prototxt)
         weights = folder / "net.caffemodel"
         caffemodel.write_seeded(network.net, weights)
-        told = {"model": str(folder / "stock.prototxt"), "weights": str(weights),
+        given = {"model": str(folder / "stock.prototxt"), "weights": str(weights),
                 "folder": str(folder), "low": low, "scale": scale}  # fmt: skip
         caffe = [*self.loader.python(preload=self.library), "-c", IN_CAFFE]
         quiet = {**os.environ, **self.loader.python_env(), "GLOG_minloglevel": "2"}
-        if complaint := _complaint(caffe, told, folder, quiet):
+        if complaint := _complaint(caffe, given, folder, quiet):
             print(f"| {name} | Caffe: {complaint} | |", flush=True)
             return False
         cells = []
@@ -149,12 +149,12 @@ class Comparison:
             except InvalidInputError as refused:
                 cells.append(refused.message.partition(": ")[2])
                 continue
-            told |= {
+            given |= {
                 "to": to,
                 "files": list(map(str, files)),
                 "ends": {to: convert.ends(found, to)},
             }
-            complaint = _complaint([self.python, "-c", IN_ENGINES], told, folder, None)
+            complaint = _complaint([self.python, "-c", IN_ENGINES], given, folder, None)
             gap, shapes = (inf, complaint) if complaint else difference(folder, to)
             cells.append(f"{gap:.1e} {shapes}".strip())
             near &= gap <= NEAR and not shapes
@@ -163,11 +163,11 @@ class Comparison:
 
 
 def _complaint(
-    command: list[str], told: dict[str, object], folder: Path, env: dict[str, str] | None
+    command: list[str], given: dict[str, object], folder: Path, env: dict[str, str] | None
 ) -> str:
     """Run a script on a case; return what it complains of, if it fails."""
     path = folder / "case.json"
-    path.write_text(json.dumps(told))
+    path.write_text(json.dumps(given))
     done = subprocess.run(
         [*command, str(path)], check=False, capture_output=True, text=True, env=env
     )

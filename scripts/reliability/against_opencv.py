@@ -216,13 +216,13 @@ def sorted_rows(name: str, found: np.ndarray) -> np.ndarray:
     return np.asarray(rows[np.lexsort((-rows[:, 2], rows[:, 1]))])
 
 
-def difference(name: str, ours: np.ndarray, theirs: np.ndarray) -> tuple[float, str]:
+def difference(name: str, of_caffe: np.ndarray, theirs: np.ndarray) -> tuple[float, str]:
     """Return the largest difference as a part of the largest output, and a remark."""
-    ours, theirs = sorted_rows(name, ours), sorted_rows(name, theirs)
-    if ours.size != theirs.size:
-        return np.inf, f"{ours.shape} in Caffe, {theirs.shape} in OpenCV"
-    gap = np.abs(ours.reshape(-1) - theirs.reshape(-1)).max() / np.abs(ours).max()
-    return float(gap), "" if ours.shape == theirs.shape else f"{ours.shape}, {theirs.shape}"
+    of_caffe, theirs = sorted_rows(name, of_caffe), sorted_rows(name, theirs)
+    if of_caffe.size != theirs.size:
+        return np.inf, f"{of_caffe.shape} in Caffe, {theirs.shape} in OpenCV"
+    gap = np.abs(of_caffe.reshape(-1) - theirs.reshape(-1)).max() / np.abs(of_caffe).max()
+    return float(gap), "" if of_caffe.shape == theirs.shape else f"{of_caffe.shape}, {theirs.shape}"
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """Pass mutated files, unchecked, to real Caffe: the twin's probe has to survive them.
 
 Each file is a target's work as it is, whether the host accepts it or not. Its verdict is then
-held against how Caffe itself ended.
+compared with how Caffe itself ended.
 """
 
 from __future__ import annotations

@@ -171,11 +171,11 @@ def outcome(case: dict[str, object]) -> str:
     path = Path(str(case["opencv"]))
     if not path.exists():
         return "not read"
-    ours, theirs = np.load(str(case["caffe"])), np.load(path)
+    of_caffe, theirs = np.load(str(case["caffe"])), np.load(path)
     path.unlink()
-    if ours.size != theirs.size:
+    if of_caffe.size != theirs.size:
         return "other shape"
-    gap = np.abs(ours.reshape(-1) - theirs.reshape(-1)).max() / np.abs(ours).max()
+    gap = np.abs(of_caffe.reshape(-1) - theirs.reshape(-1)).max() / np.abs(of_caffe).max()
     return "same" if gap <= NEAR else f"{gap:.1e} off"
 
 

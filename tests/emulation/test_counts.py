@@ -78,7 +78,7 @@ _start:
 
 @pytest.fixture
 def counter(builder: Builder, monkeypatch: pytest.MonkeyPatch) -> Counter:
-    """Counts anew each time, whatever is in the cache, and leaves that as it is."""
+    """Counts again each time, whatever is in the cache, and leaves that as it is."""
     monkeypatch.setattr("pibench.counting.stored", lambda _, count: count())
     return Counter(devices.load("rpi3b"), builder)
 

@@ -27,7 +27,7 @@ def test_fits_is_true_for_what_fits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"max_mss": 1}, "no option 'max_mss'; did you mean max_ms"),
         ({"reserv": 1, "target": "twin"}, "no option 'reserv'; did you mean reserve"),
@@ -35,8 +35,8 @@ def test_fits_is_true_for_what_fits() -> None:
         ({"reserve": 900}, "reserve is for a run, and there is no target; give a target$"),
     ],
 )
-def test_no_option_of_fits_is_passed_over(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(InvalidInputError, match=said):
+def test_no_option_of_fits_is_passed_over(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
         pibench.fits("NIN", **options)
     assert pibench.fits("NIN", repeats=1, batch=None)
 

@@ -93,7 +93,7 @@ def test_fixing_needs_root() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 @pytest.mark.skipif(
-    emulation_of_targets.needed() and bool(binfmt.check().problems), reason="it would be mended"
+    emulation_of_targets.needed() and bool(binfmt.check().problems), reason="it would be fixed"
 )
 def test_a_fix_with_nothing_to_fix_keeps_the_output_valid_json(pibench: Pibench) -> None:
     result = pibench("doctor", "--json", "--fix", code=None)
@@ -102,7 +102,7 @@ def test_a_fix_with_nothing_to_fix_keeps_the_output_valid_json(pibench: Pibench)
 
 
 def test_each_problem_of_the_registration_is_a_finding() -> None:
-    problems = tuple(binfmt.Problem(text=text, fix="mend it") for text in ("one", "two"))
+    problems = tuple(binfmt.Problem(text=text, fix="fix it") for text in ("one", "two"))
     found = registration_findings(binfmt.Registration(problems=problems))
     assert [(finding.name, finding.state, finding.found) for finding in found] == [
         ("binfmt", "missing", "one"),
