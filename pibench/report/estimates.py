@@ -177,8 +177,6 @@ def check_lines(found: Check, answer: Mapping[str, Any]) -> list[Text]:
         kinds[allocation.kind] += allocation.size_bytes
     holds = ", ".join(f"{kind} {mib(size)}" for kind, size in kinds.most_common(_HOLDERS))
     largest = next((one for one in found.planned.allocations if one.layer), None)
-        (allocation for allocation in found.planned.allocations if allocation.layer), None
-    )
     place = f"{at['phase']} {visible(at['layer'])}".rstrip()
     lines.append(Text(f"  peak    at {place}, MiB: {holds}"))
     if largest is not None:
