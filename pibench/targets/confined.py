@@ -39,7 +39,13 @@ from pibench.targets.job import (
 from pibench.targets.local import TwinTarget
 from pibench.targets.probe_session import ATTEMPTS, ProbeSession
 from pibench.targets.sandbox import scratch
-from pibench.targets.worker_pool import largest_first, pieces_at_once, pooled, serialised
+from pibench.targets.worker_pool import (
+    Turns,
+    largest_first,
+    pieces_at_once,
+    pooled,
+    serialised,
+)
 
 if TYPE_CHECKING:
     from pibench.records.schema import Machine
@@ -92,7 +98,7 @@ class ProbeRun:
     """
 
     died: str | None
-    limits: MemoryLimits
+    limits: MemoryLimits | None
     fault: HostError | None = None
 
 
@@ -152,6 +158,7 @@ class ConfinedTarget(ABC):
         self._blas = Libraries()
         self._overheads: dict[BaselineKey, EmulatorOverhead] = {}
         self._byte_code: ByteCode = {}
+        self._turns = Turns(1)
 
     def prepare(self, work: Sequence[Job]) -> None:
         """Find the emulator, build the image, and measure the emulator's memory where unknown.
@@ -185,7 +192,12 @@ class ConfinedTarget(ABC):
         }
 
     def run(self, work: Sequence[Job], observe: Observer, watch: Watcher) -> None:
-        """Run each piece; several in parallel where only memory is measured."""
+        """Run each piece; several in parallel where only memory is measured.
+
+        Twice as many threads then: one prepares or removes its piece, or has the peak of a killed
+        network measured on the twin, while others run. Where arithmetic is timed, nothing else
+        happens meanwhile.
+        """
         at_once = pieces_at_once(
             work,
             wanted=self._at_once,
@@ -193,11 +205,9 @@ class ConfinedTarget(ABC):
             each_bytes=self.device.usable_bytes,
         )
         run_piece = partial(self._run_piece, observe=serialised(observe), watch=watch)
-        pooled(largest_first(work), self._threads(work, at_once), run_piece)
-
-    def _threads(self, _: Sequence[Job], at_once: int) -> int:
-        """Return how many threads run pieces of which `at_once` may be in progress."""
-        return at_once
+        self._turns = Turns(at_once)
+        is_timed = any(piece.compute == "real" for piece in work)
+        pooled(largest_first(work), at_once if is_timed else 2 * at_once, run_piece)
 
     @abstractmethod
     def _prepare_host(self) -> dict[str, Any]:

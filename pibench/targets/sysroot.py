@@ -102,7 +102,15 @@ class SysrootTarget(ConfinedTarget):
     def _probe(
         self, job: Path, session: ProbeSession, stopping: threading.Event, known: EmulatorOverhead
     ) -> ProbeRun:
-        """Run one probe, limited in whichever way this machine allows."""
+        """Run one probe in its turn, limited in whichever way this machine allows."""
+        with self._turns.one(stopping) as has_turn:
+            if not has_turn:
+                return ProbeRun(died="stopped", limits=None)
+            return self._limited(job, session, stopping, known)
+
+    def _limited(
+        self, job: Path, session: ProbeSession, stopping: threading.Event, known: EmulatorOverhead
+    ) -> ProbeRun:
         usable_bytes = self.device.usable_bytes
         if self._grouping is None:
             with (

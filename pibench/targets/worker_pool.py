@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Final, TypeVar
 
@@ -69,6 +70,25 @@ def uncapped_bytes(cost_bytes: int) -> int:
 def largest_first(work: Sequence[Job]) -> list[Job]:
     """Return pieces of work by descending cost: a large one that starts last ends alone."""
     return sorted(work, key=lambda piece: piece.cost_bytes, reverse=True)
+
+
+class Turns:
+    """Lets a number of networks run at once; others wait, prepared and not yet started."""
+
+    def __init__(self, at_once: int) -> None:
+        self._free = threading.BoundedSemaphore(at_once)
+
+    @contextlib.contextmanager
+    def one(self, stopping: threading.Event) -> Iterator[bool]:
+        """Wait for a turn and yield True; yield False once `stopping` is set."""
+        while not self._free.acquire(timeout=process.SIGNALS_S):
+            if stopping.is_set():
+                yield False
+                return
+        try:
+            yield True
+        finally:
+            self._free.release()
 
 
 def pooled(

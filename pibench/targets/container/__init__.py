@@ -26,7 +26,6 @@ from pibench.images.build import Builder, on_x86_64
 from pibench.images.rootfs import RootLoader
 from pibench.images.store import Image
 from pibench.targets import binfmt
-from pibench.targets.base import Job
 from pibench.targets.confined import (
     ConfinedTarget,
     EmulatorOverhead,
@@ -40,7 +39,6 @@ from pibench.targets.container.cell import (
     Ending,
     Limits,
     Order,
-    Turns,
     attest,
     limits_for,
     run_container,
@@ -78,7 +76,6 @@ class ContainerTarget(ConfinedTarget):
         self._facts: EngineFacts | None = None
         self._image: str = ""
         self._probe_root: Image | None = None
-        self._turns = Turns(1)
 
     def environment(self) -> dict[str, str | None]:
         """Return QEMU's version, the Engine and the image."""
@@ -114,14 +111,6 @@ class ContainerTarget(ConfinedTarget):
             "cores": self._cores,
             "probe_root": self._probe_root.key if self._probe_root else None,
         }
-
-    def _threads(self, work: Sequence[Job], at_once: int) -> int:
-        """Return twice as many: containers are made and removed while others run.
-
-        Where arithmetic is timed, nothing else happens meanwhile.
-        """
-        self._turns = Turns(at_once)
-        return at_once if any(piece.compute == "real" for piece in work) else 2 * at_once
 
     def _find_probe_root(self) -> Image | None:
         """Return the root whose Python runs the probe at full speed; None for the image's own.

@@ -24,6 +24,7 @@ from pibench.targets.container.engine import (
 )
 from pibench.targets.job import PROBE
 from pibench.targets.probe_session import SILENCE_DEADLINE_S
+from pibench.targets.worker_pool import Turns
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -48,7 +49,6 @@ VERDICT_DEADLINE_S: Final = 2.0
 
 It learns of that separately from the container's end."""
 _POLL_S: Final = 0.05
-_STOPPING_S: Final = 0.5
 _STOPPED: Final = "stopped"
 _QUEUE_CHUNKS: Final = 1024
 
@@ -177,25 +177,6 @@ class Order:
     limits: Limits
     emulated: bool
     probe_root: Path | None = None
-
-
-class Turns:
-    """Lets a number of containers run at once; others wait, created and not yet started."""
-
-    def __init__(self, at_once: int) -> None:
-        self._free = threading.BoundedSemaphore(at_once)
-
-    @contextlib.contextmanager
-    def one(self, stopping: threading.Event) -> Iterator[bool]:
-        """Wait for a turn and yield True; yield False once `stopping` is set."""
-        while not self._free.acquire(timeout=_STOPPING_S):
-            if stopping.is_set():
-                yield False
-                return
-        try:
-            yield True
-        finally:
-            self._free.release()
 
 
 def run_container(

@@ -17,10 +17,10 @@ from pibench.targets.container.cell import (
     PIDS_LIMIT,
     CapNotInForceError,
     Limits,
-    Turns,
     attest,
     limits_for,
 )
+from pibench.targets.worker_pool import Turns
 
 MIB = 2**20
 PI = devices.load("rpi3b")
@@ -188,7 +188,7 @@ def test_a_probe_that_reported_nothing_attests_nothing() -> None:
         attest({}, ASKED, emulated=True)
 
 
-def test_a_waiting_container_gives_up_its_turn_on_a_stop() -> None:
+def test_who_waits_gives_up_its_turn_on_a_stop() -> None:
     turns, stopping = Turns(1), threading.Event()
     with turns.one(stopping) as first:
         assert first
