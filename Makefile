@@ -93,8 +93,7 @@ coverage: dev ## The same tests, and how much of pibench they run in their own p
 
 test: dev engine browser ## All tests, real Caffe in the emulated board and in containers included
 	$(BIN)/python $(UNIT) --hypothesis-profile=thorough
-	$(BIN)/python -m pytest -m system -n 2 --dist loadfile
-	$(BIN)/python -m pytest -m browser
+	$(BIN)/python -m pytest -m 'system or browser' -n $$(($$(nproc) + 1)) --dist loadfile
 	$(BIN)/python -m pytest -m emulation -n 2 --dist loadfile
 
 # The packages are installed and the images built at the same time.

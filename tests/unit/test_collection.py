@@ -11,13 +11,14 @@ from tests.conftest import MARKS, is_left_out
     ("expression", "left_out"),
     [
         ("", set()),
-        ("emulation", {"unit", "browser"}),
-        ("browser", {"unit", "emulation"}),
+        ("emulation", {"unit", "system", "browser"}),
+        ("browser", {"unit", "system", "emulation"}),
         ("not emulation", {"emulation"}),
         ("not emulation and not browser", {"emulation", "browser"}),
+        ("not system and not browser", {"system", "browser"}),
         ("not (emulation and browser)", set()),
         ("not emulation or browser", set()),
-        ("emulation or browser", set()),
+        ("emulation or browser", {"unit", "system"}),
         ("not slow", set()),
     ],
 )
