@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from pibench.devices import MIB
@@ -103,8 +104,8 @@ class Plan(Displayed):
                 sizes[memory.layer, memory.kind] += size
         sizes["", "program"] += self.program.program_bytes
         sizes["", "BLAS buffers"] += process.buffers_bytes
-        found = [Allocation(layer, kind, size) for (layer, kind), size in sizes.items() if size]
-        return sorted(found, key=lambda allocation: -allocation.size_bytes)
+        by_size = sorted(sizes.items(), key=itemgetter(1), reverse=True)
+        return [Allocation(layer, kind, size) for (layer, kind), size in by_size if size]
 
 
 def plan(

@@ -95,9 +95,10 @@ def implied_input(net: caffe.NetParameter, path: object) -> Layer | None:
 
 def included(layer: Layer | caffe.V1LayerParameter, state: caffe.NetState, phase: Phase) -> bool:
     """Return whether a net in `phase`, at level 0 and the stages of `state`, has this layer."""
-    if layer.include:
-        return any(meets(rule, state, phase) for rule in layer.include)
-    return not any(meets(rule, state, phase) for rule in layer.exclude)
+    if rules := layer.include:
+        return any(meets(rule, state, phase) for rule in rules)
+    rules = layer.exclude
+    return not rules or not any(meets(rule, state, phase) for rule in rules)
 
 
 def meets(rule: caffe.NetStateRule, state: caffe.NetState, phase: Phase) -> bool:
