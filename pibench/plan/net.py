@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pibench.plan import environment as environments
-from pibench.plan import layers
 from pibench.plan.process import UNROLLED_OBJECTS, Memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pibench.plan.graph import Node
+    from pibench.plan.layers.base import Layer, Maker
     from pibench.plan.process import Blob, Process
 
 _FIRST_STRING_BYTES = 30
@@ -25,20 +25,21 @@ def set_up(
     process: Process,
     nodes: Sequence[Node],
     definition_bytes: int,
+    make: Maker,
     *,
     training: bool,
     unrolled: bool = False,
-) -> Iterator[layers.Layer]:
+) -> Iterator[Layer]:
     """Replay Net::Init, and yield each layer once it is set up.
 
-    `unrolled` is whether the net is inside a recurrent layer.
+    `make` sets a layer up. `unrolled` is whether the net is inside a recurrent layer.
     """
     _log_definition(process, definition_bytes)
     objects_bytes = environments.layer_object_bytes(unrolled=unrolled)
     objects = UNROLLED_OBJECTS if unrolled else "small objects"
     for node in nodes:
         process.write(Memory(objects_bytes, node.name, objects))
-        layer = layers.make(node, process, training=training)
+        layer = make(node, process, training=training)
         for blob, loss in zip(node.tops, node.losses, strict=True):
             if loss:
                 # Layer::SetLossWeights

@@ -243,7 +243,7 @@ def _net(
 ) -> list[layers.Layer]:
     """Set the net up, a step for each layer."""
     made: list[layers.Layer] = []
-    for layer in net.set_up(process, nodes, definition_bytes, training=training):
+    for layer in net.set_up(process, nodes, definition_bytes, layers.make, training=training):
         made.append(layer)
         process.end_step("set-up", layer.node.name)
     return made

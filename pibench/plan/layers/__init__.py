@@ -92,4 +92,4 @@ def refusal(node: Node, *, backward: bool) -> str | None:
 
 def make(node: Node, process: Process, *, training: bool) -> Layer:
     """Set the node's layer up in `process`."""
-    return _class_of(node)(node, process, training=training)
+    return _class_of(node)(node, process, make, training=training)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pibench.plan.process import FLOAT_BYTES, Memory
 
@@ -11,6 +11,13 @@ if TYPE_CHECKING:
 
     from pibench.plan.graph import Node
     from pibench.plan.process import Blob, Process
+
+
+class Maker(Protocol):
+    """Sets up the layer of a node, of whichever type it is."""
+
+    def __call__(self, node: Node, process: Process, *, training: bool) -> Layer:
+        """Return the layer, set up in `process`."""
 
 
 class Layer:
@@ -31,9 +38,11 @@ class Layer:
     no_gradient_to: int | None = None
     """The bottom whose gradient Backward_cpu aborts on, where it is needed."""
 
-    def __init__(self, node: Node, process: Process, *, training: bool) -> None:
+    def __init__(self, node: Node, process: Process, make: Maker, *, training: bool) -> None:
         self.node = node
         self.process = process
+        # Only a layer with a net of its own makes others.
+        self.make = make
         self.training = training
         self.bottoms = node.bottoms
         self.tops = node.tops

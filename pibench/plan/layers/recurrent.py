@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pibench.engines.caffe import shapes
 from pibench.engines.caffe.shapes.recurrent import STATES, exposed, has_static_input, unrolled
-from pibench.plan import graph
+from pibench.plan import graph, net
 from pibench.plan.layers.base import Layer
 
 
@@ -17,8 +17,6 @@ class Recurrent(Layer):
     no_gradient_to = 1
 
     def set_up(self) -> None:
-        from pibench.plan import net  # noqa: PLC0415  (it needs the table that has this class)
-
         proto, name = self.node.proto, self.node.name
         inner = unrolled(proto, [blob.shape for blob in self.bottoms])
         nodes = graph.build(shapes.infer(inner, path=name), force_backward=False)
@@ -31,7 +29,12 @@ class Recurrent(Layer):
         self.output = nodes[-1].bottoms[0]
         self._own(nodes)
         made = net.set_up(
-            self.process, nodes, inner.ByteSize(), training=self.training, unrolled=True
+            self.process,
+            nodes,
+            inner.ByteSize(),
+            self.make,
+            training=self.training,
+            unrolled=True,
         )
         # The last one is the loss, which never runs.
         self.layers = list(made)[:-1]
