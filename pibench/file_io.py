@@ -78,11 +78,12 @@ def read_once(path: Path) -> bytes:
         InvalidInputError: It cannot be read, is a terminal, or exceeds MOST_BYTES.
     """
     # Another pipe can have the same number later, in a program that uses pibench as a library.
-    return _read_stream(path, None if is_standard_input(path) else path.stat().st_ino)
+    return contents_of_stream(path, None if is_standard_input(path) else path.stat().st_ino)
 
 
 @functools.cache
-def _read_stream(path: Path, _: int | None) -> bytes:
+def contents_of_stream(path: Path, _: int | None) -> bytes:
+    """Return what `read_once` does, for as long as this process lives; `_` is the pipe's number."""
     if not is_standard_input(path):
         return read_input(path)
     name = Path("standard input")

@@ -131,7 +131,7 @@ def mapped_files(pid):
 
 
 @contextmanager
-def turn(path, exclusive):
+def turn(path, exclusive, deadline_s=TURN_DEADLINE_S):
     """Wait for a turn with an existing file, and yield whether it came within the deadline.
 
     Turns that are not exclusive are shared: a program takes one while it is measured. An exclusive
@@ -144,7 +144,7 @@ def turn(path, exclusive):
         yield False
         return
     try:
-        end = time.monotonic() + TURN_DEADLINE_S
+        end = time.monotonic() + deadline_s
         kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
         while True:
             try:

@@ -49,6 +49,12 @@ def tmp_path(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
     return path
 
 
+@pytest.fixture
+def on_machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes this machine another, as `uname -m` names them."""
+    return lambda name: monkeypatch.setattr("platform.machine", lambda: name)
+
+
 @pytest.fixture(scope="session")
 def make_record() -> Callable[..., Record]:
     """Builds a valid record; keyword arguments replace its fields."""

@@ -23,6 +23,8 @@ from pibench.targets import binfmt
 from pibench.targets import emulation as emulation_of_targets
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.unit.cli.conftest import Pibench
 
 PIBENCH = (sys.executable, "-m", "pibench")
@@ -110,7 +112,9 @@ def test_each_problem_of_the_registration_is_a_finding() -> None:
     ]
 
 
-def test_either_emulator_serves_a_sysroot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_either_emulator_serves_a_sysroot(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, on_machine: Callable[[str], None]
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert user_emulator().fix == "sudo apt-get install qemu-user"
     assert "sysroot" not in diagnosis.diagnose().targets
@@ -119,5 +123,5 @@ def test_either_emulator_serves_a_sysroot(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert user_emulator().found == str(static)
     (tmp_path / "qemu-aarch64").touch(mode=0o755)
     assert user_emulator().found == str(tmp_path / "qemu-aarch64")
-    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    on_machine("aarch64")
     assert user_emulator().found.startswith("not needed")

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import pytest
 
@@ -19,19 +19,21 @@ if TYPE_CHECKING:
     from tests.unit.cli.conftest import Pibench
 
 TEXT = OLDER["2014"]
-Feed = Callable[[bytes], None]
+Feed = Callable[[TextIO | bytes], None]
 
 
 @pytest.fixture
 def feed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Feed]:
-    """Makes bytes the standard input."""
+    """Makes bytes, or a file, the standard input."""
 
-    def give(content: bytes) -> None:
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
-        file_io._read_stream.cache_clear()
+    def give(content: TextIO | bytes) -> None:
+        of_bytes = isinstance(content, bytes)
+        stream = io.TextIOWrapper(io.BytesIO(content)) if of_bytes else content
+        monkeypatch.setattr("sys.stdin", stream)
+        file_io.contents_of_stream.cache_clear()
 
     yield give
-    file_io._read_stream.cache_clear()
+    file_io.contents_of_stream.cache_clear()
 
 
 @pytest.fixture
@@ -75,11 +77,11 @@ def test_faults_name_standard_input(pibench: Pibench, feed: Feed) -> None:
     assert "standard input: is empty" in pibench("run", "-", code=2).line
 
 
-def test_a_terminal_is_not_waited_for(pibench: Pibench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_is_not_waited_for(pibench: Pibench, feed: Feed) -> None:
     master, terminal = os.openpty()
     path = Path(os.ttyname(terminal))
     with open(terminal, encoding="utf-8") as stream:  # noqa: PTH123  (a descriptor)
-        monkeypatch.setattr("sys.stdin", stream)
+        feed(stream)
         assert pibench("plan", "-", code=2).line == (
             "pibench: standard input: is a terminal; pipe a file into it"
         )

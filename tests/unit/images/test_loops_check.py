@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pibench.errors import HostError
-from pibench.images import blas, loops_check
+from pibench.images import blas
 from pibench.images.loops_check import MOST_PAGES, Usage, difference, failure_of, usage_of
 from pibench.settings import asset
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 MESSAGES = """\
@@ -58,10 +59,13 @@ def test_more_or_fewer_pages_than_the_loops_touch_is_a_failure(
 
 @pytest.mark.parametrize("passed", [True, False])
 def test_the_amd64_result_counts_where_nothing_runs_arm64(
-    passed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    passed: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    on_machine: Callable[[str], None],
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(loops_check.platform, "machine", lambda: "x86_64")
+    on_machine("x86_64")
     twin = tmp_path / "twin/libpibench_blas.so"
     twin.parent.mkdir()
     if passed:
@@ -72,10 +76,10 @@ def test_the_amd64_result_counts_where_nothing_runs_arm64(
 
 
 def test_another_machine_without_an_emulator_uses_no_stand_ins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_machine: Callable[[str], None]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(loops_check.platform, "machine", lambda: "riscv64")
+    on_machine("riscv64")
     failure = failure_of("arm64", tmp_path, tmp_path / "b.so", tmp_path / "l.so", lambda: tmp_path)
     assert failure is not None
     assert "install" not in failure
@@ -83,9 +87,9 @@ def test_another_machine_without_an_emulator_uses_no_stand_ins(
 
 
 def test_a_program_that_cannot_run_is_a_failure_of_the_check(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, on_machine: Callable[[str], None]
 ) -> None:
-    monkeypatch.setattr(loops_check.platform, "machine", lambda: "x86_64")
+    on_machine("x86_64")
     failure = failure_of("amd64", tmp_path, tmp_path / "b.so", tmp_path / "l.so", lambda: tmp_path)
     assert failure is not None
     assert failure.startswith("their check failed: convolution: ")

@@ -151,16 +151,11 @@ def test_export_where_nothing_can_be_written(tmp_path: Path) -> None:
         networks.export("NIN", tmp_path / "file")
 
 
-def test_list_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(networks.catalog_entries()) == 34
-    # Each is built to be listed: a few of them, since the tests of the zoo build all.
-    names = ("AlexNet", "NIN", "DenseNet-121-floor")
-    few = tuple(networks.find(name) for name in names)
-    monkeypatch.setattr(networks, "catalog_entries", lambda: few)
+def test_list_command() -> None:
     result = CliRunner().invoke(app, ["list", "--json"])
     assert result.exit_code == 0
     rows = {row["name"]: row for row in json.loads(result.stdout)}
-    assert tuple(rows) == names
+    assert len(rows) == 34
     assert rows["AlexNet"]["parameters"] == 60_965_224
     assert rows["DenseNet-121-floor"]["variant_of"] == "DenseNet-121"
     assert "AlexNet" in CliRunner().invoke(app, ["list"]).stdout

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -245,8 +246,8 @@ def test_an_unreadable_handler(kernel: Path) -> None:
     assert "cannot be read" in problem(kernel)
 
 
-def test_nothing_is_needed_on_arm64(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+def test_nothing_is_needed_on_arm64(on_machine: Callable[[str], None], tmp_path: Path) -> None:
+    on_machine("aarch64")
     assert not emulation.needed()
     assert binfmt.require(tmp_path / "nothing") == binfmt.Registration()
     if os.geteuid() == 0:

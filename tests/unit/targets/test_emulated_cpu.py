@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,9 +41,9 @@ def test_an_emulator_gets_its_cpu_and_reserves_room_for_the_heap() -> None:
 
 @pytest.mark.parametrize(("machine", "needed"), [("x86_64", True), ("aarch64", False)])
 def test_an_arm64_machine_needs_no_emulator(
-    monkeypatch: pytest.MonkeyPatch, machine: str, needed: bool
+    on_machine: Callable[[str], None], machine: str, needed: bool
 ) -> None:
-    monkeypatch.setattr("platform.machine", lambda: machine)
+    on_machine(machine)
     assert emulation.needed() is needed
 
 
