@@ -141,12 +141,12 @@ class Configuration:
             return accesses * (streamed * missing + from_l2 * (1 - missing))
 
         waiting += waited(passes, loops.access)
-        for elements, cycles, accesses in zip(
-            vectors, self.stack.vectors, VECTOR_ACCESSES, strict=True
-        ):
-            busy += elements * cycles
-            if elements and accesses:
-                waiting += waited(elements * accesses, cycles / accesses)
+        if any(vectors):
+            of_each = zip(vectors, self.stack.vectors, VECTOR_ACCESSES, strict=True)
+            for elements, cycles, accesses in of_each:
+                busy += elements * cycles
+                if elements and accesses:
+                    waiting += waited(elements * accesses, cycles / accesses)
         if loops.counted:
             busy += cost.vector_calls * self.stack.gemm.vector_call
             if not self.stack.gemm.skips_ones:

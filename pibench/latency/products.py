@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from pibench.devices import Device
     from pibench.latency.stacks import Gemm, Stack
@@ -152,6 +152,11 @@ def _line(block_bytes: int, gemm: Gemm, memory: Memory) -> float:
     if block_bytes > _L2_SHARE * memory.l2_bytes:
         return memory.read * _LINE / 2
     return _FILL_CYCLES if gemm.hides_l2 else memory.l2 - 2
+
+
+def with_lines(kernel: Mapping[str, float], memory: Memory) -> float:
+    """Return the rate of a published kernel (published.toml) that waits for its lines from L2."""
+    return 1 / (1 / kernel["scoreboard"] + kernel["lines"] * (memory.l2 - 2))
 
 
 def _c(elements: int, memory: Memory) -> float:
