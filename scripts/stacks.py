@@ -61,13 +61,30 @@ def lines(library: Path, source: dict[str, Any]) -> Iterator[str]:
     if "kernel" in source:
         yield "[tiles]"
         yield from tile_lines(function(library, source["kernel"]), source["widths"])
-        return
-    yield "[macs]"
-    for key in ("whole_blocks", "rest", "rest_of_depth"):
-        if key in source:
-            code = function(library, source[key])
-            rate = min(per_mac(code[first : last + 1]) for first, last in mac_loops(code))
-            yield f"{key} = {rate:.3f}"
+    else:
+        yield "[macs]"
+        for key in ("whole_blocks", "rest", "rest_of_depth", "transposed"):
+            if key in source:
+                yield f"{key} = {mac_cycles(library, source[key]):.3f}"
+    if "vectors" in source:
+        yield "\n[vectors]"
+        for key, loop in source["vectors"].items():
+            yield f"{key} = {loop_cycles(library, loop):g}"
+
+
+def mac_cycles(library: Path, place: str | dict[str, Any]) -> float:
+    """Return the cycles of a multiply-accumulate: in a named loop, or in a function's fastest."""
+    if not isinstance(place, str):
+        return loop_cycles(library, place)
+    code = function(library, place)
+    return min(per_mac(code[first : last + 1]) for first, last in mac_loops(code))
+
+
+def loop_cycles(library: Path, place: dict[str, Any]) -> float:
+    """Return the cycles of an element in an inner loop of a function."""
+    code = function(library, place["function"])
+    first, last = inner_loops(code)[place["loop"]]
+    return cycles(code[first : last + 1], CORE) / place["elements"]
 
 
 def function(library: Path, symbol: str) -> list[Instruction]:

@@ -7,7 +7,7 @@ core issued, not which lines it waited for.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pibench.latency import stacks, work
@@ -68,7 +68,7 @@ def compared(
     """
     own = stacks.load(stacks.DEFAULT)
     configuration = Configuration(
-        stack=replace(stacks.load(stack), loops=own.loops, c_library=own.c_library),
+        stack=stacks.load(stack).with_loops_of(own),
         device=device,
         threads=1,
         data="images",

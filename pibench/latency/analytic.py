@@ -15,13 +15,16 @@ from math import exp, sqrt
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from pibench.errors import InvalidInputError
-from pibench.latency.products import Memory, on_threads, product
+from pibench.latency.products import Call, Memory, on_threads
+from pibench.latency.work import NO_VECTORS, VECTOR_ACCESSES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pibench.devices import Device
     from pibench.latency.factors import StackFactors
     from pibench.latency.stacks import Stack
-    from pibench.latency.work import LayerWork
+    from pibench.latency.work import LayerWork, Product
 
 Data = Literal["zeros", "images"]
 _FLOAT_BYTES: Final = 4
@@ -123,22 +126,35 @@ class Configuration:
         cost, loops, memory = done.cost, self.stack.loops, self.memory
         if not cost.runs:
             return Parts()
-        core = waiting = 0.0
-        for one in cost.products:
-            found = product(one.columns, one.rows, one.depth, self.stack, memory)
-            macs = one.macs // max(1, one.times)
-            found = on_threads(found, macs, self.stack.gemm, memory, self.threads)
-            core += one.times * found.core
-            waiting += one.times * found.memory
+        updates, vectors, passes = cost.updates, cost.vectors, cost.passes
+        if not loops.counted:
+            updates, vectors, passes = (), NO_VECTORS, cost.accesses
+        core, waiting = self._products(cost.products)
+        busy, waited_for = self._products(updates)
+        waiting += waited_for
         from_l2 = memory.l2 / _LINE
-        # The prefetcher reads ahead of a plain loop, which waits for what it is slower than that.
-        streamed = max(from_l2, memory.copy / 2 - loops.access)
         missing = memory.missing(done.largest_blob_bytes)
-        waiting += cost.passes * (streamed * missing + from_l2 * (1 - missing))
-        missing = memory.missing(_FLOAT_BYTES * cost.im2col)
-        waiting += cost.im2col * (memory.write * missing + from_l2 * (1 - missing))
-        busy = (
-            cost.passes * loops.access
+
+        def waited(accesses: float, cycles: float) -> float:
+            # The prefetcher reads ahead of a loop, which waits for what memory is slower than it.
+            streamed = max(from_l2, memory.copy / 2 - cycles)
+            return accesses * (streamed * missing + from_l2 * (1 - missing))
+
+        waiting += waited(passes, loops.access)
+        if any(vectors):
+            of_each = zip(vectors, self.stack.vectors, VECTOR_ACCESSES, strict=True)
+            for elements, cycles, accesses in of_each:
+                busy += elements * cycles
+                if elements and accesses:
+                    waiting += waited(elements * accesses, cycles / accesses)
+        if loops.counted:
+            busy += cost.vector_calls * self.stack.gemm.vector_call
+            if not self.stack.gemm.skips_ones:
+                busy += cost.scaled_by_1 * self.stack.vectors.scaled
+        beyond_l2 = memory.missing(_FLOAT_BYTES * cost.im2col)
+        waiting += cost.im2col * (memory.write * beyond_l2 + from_l2 * (1 - beyond_l2))
+        busy += (
+            passes * loops.access
             + cost.im2col * loops.im2col
             + cost.windows * loops.window
             + cost.relus * loops.relu
@@ -155,6 +171,16 @@ class Configuration:
             of_accesses * busy,
             to_ms * cost.pows * self.power.cycles,
         )
+
+    def _products(self, products: Sequence[Product]) -> tuple[float, float]:
+        """Return the cycles of products in the cores, and waiting for memory."""
+        core = waiting = 0.0
+        for one in products:
+            call = Call(one.columns, one.rows, one.depth, one.adds, one.transposed)
+            found = on_threads(call, self.stack, self.memory, self.threads)
+            core += one.times * found.core
+            waiting += one.times * found.memory
+        return core, waiting
 
     def bounds_ms(self, parts: Parts) -> tuple[float, float]:
         """Return how much less and how much more a whole forward pass may take, 90 % of the time.

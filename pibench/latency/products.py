@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from pibench.devices import Device
     from pibench.latency.stacks import Gemm, Stack
@@ -26,6 +26,9 @@ _L2_SHARE: Final = 0.8
 """Of a cache's size, a block of A that leaves room for what else is used stays in it."""
 _FILL_CYCLES: Final = 4.0
 """A line from L2 to L1: 64 bytes over 128 bits a cycle (Cortex-A53 manual, L2 memory system)."""
+
+_ROWS_OF_A_THREAD: Final = 2
+"""Rows, or columns, that a thread gets at least (SWITCH_RATIO of OpenBLAS)."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,16 @@ class Memory:
         return min(1.0, max(0.0, (size_bytes - least) / (self.l2_bytes - least)))
 
 
+class Call(NamedTuple):
+    """A product as BLAS gets it, whose rows are Caffe's columns; see `product`."""
+
+    rows: int
+    columns: int
+    depth: int
+    adds: bool = False
+    transposed: bool = False
+
+
 class Cycles(NamedTuple):
     """What a product takes: in the core, and waiting for memory."""
 
@@ -75,16 +88,35 @@ class Cycles(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def product(rows: int, columns: int, depth: int, stack: Stack, memory: Memory) -> Cycles:
+def product(
+    rows: int,
+    columns: int,
+    depth: int,
+    stack: Stack,
+    memory: Memory,
+    *,
+    adds: bool = False,
+    transposed: bool = False,
+) -> Cycles:
     """Return the cycles of one product on one core.
 
     As BLAS sees it: `rows` are Caffe's columns, the image's positions, `columns` the outputs.
+    `adds` keeps what C holds, which is set to 0 first otherwise; with `transposed` the depth is
+    side by side in memory.
     """
-    by = {"panels": _panels, "blocks": _blocks, "loops": _loops}[stack.gemm.algorithm]
-    return by(rows, columns, depth, stack.gemm, memory)
+    gemm = stack.gemm
+    if gemm.algorithm == "panels":
+        return _panels(rows, columns, depth, gemm, memory, adds=adds)
+    if gemm.algorithm == "loops":
+        return _loops(rows, columns, depth, gemm, memory, transposed=transposed)
+    if depth == 1:
+        return _rows(rows, columns, stack, memory, adds=adds)
+    return _blocks(rows, columns, depth, gemm, memory)
 
 
-def _panels(rows: int, columns: int, depth: int, gemm: Gemm, memory: Memory) -> Cycles:
+def _panels(
+    rows: int, columns: int, depth: int, gemm: Gemm, memory: Memory, *, adds: bool
+) -> Cycles:
     core = waiting = 0.0
     tiles = [
         (count * above, tile)
@@ -105,9 +137,11 @@ def _panels(rows: int, columns: int, depth: int, gemm: Gemm, memory: Memory) -> 
         lines = rows * block / _LINE * -(-columns // widest)
         waiting += lines * _line(_FLOAT_BYTES * min(rows, gemm.p) * block, gemm, memory)
         waiting += rows * columns * _c(rows * columns, memory)
-    core += rows * columns * gemm.scale_c + gemm.call
-    if _FLOAT_BYTES * rows * columns > memory.l2_bytes / 2:
-        waiting += rows * columns * memory.write
+    core += gemm.call
+    if not adds:
+        core += rows * columns * gemm.scale_c
+        if _FLOAT_BYTES * rows * columns > memory.l2_bytes / 2:
+            waiting += rows * columns * memory.write
     return Cycles(core, waiting)
 
 
@@ -118,6 +152,11 @@ def _line(block_bytes: int, gemm: Gemm, memory: Memory) -> float:
     if block_bytes > _L2_SHARE * memory.l2_bytes:
         return memory.read * _LINE / 2
     return _FILL_CYCLES if gemm.hides_l2 else memory.l2 - 2
+
+
+def with_lines(kernel: Mapping[str, float], memory: Memory) -> float:
+    """Return the rate of a published kernel (published.toml) that waits for its lines from L2."""
+    return 1 / (1 / kernel["scoreboard"] + kernel["lines"] * (memory.l2 - 2))
 
 
 def _c(elements: int, memory: Memory) -> float:
@@ -166,21 +205,61 @@ def _blocks(rows: int, columns: int, depth: int, gemm: Gemm, memory: Memory) -> 
     return Cycles(core, waiting)
 
 
-def _loops(rows: int, columns: int, depth: int, gemm: Gemm, memory: Memory) -> Cycles:
-    """Return the cycles of three nested loops: a column of C is read and written for each step."""
+def _rows(rows: int, columns: int, stack: Stack, memory: Memory, *, adds: bool) -> Cycles:
+    """Return the cycles of a product over a depth of 1 by ATLAS: saxpy for each column of C."""
+    elements, gemm = rows * columns, stack.gemm
+    core = elements * stack.vectors.added + columns * gemm.vector_call + gemm.call
+    if not adds:
+        core += elements * gemm.scale_c
+    return Cycles(core, elements * _c(elements, memory))
+
+
+def _loops(
+    rows: int, columns: int, depth: int, gemm: Gemm, memory: Memory, *, transposed: bool
+) -> Cycles:
+    """Return the cycles of three nested loops.
+
+    A column of C is read and written for each step of the depth, or, with the depth side by side,
+    each element is a sum.
+    """
     macs = rows * columns * depth
-    core = macs * gemm.mac + gemm.call
+    core = macs * (gemm.transposed_mac if transposed else gemm.mac) + gemm.call
     a_bytes = _FLOAT_BYTES * rows * depth
     per = memory.read if a_bytes > memory.l2_bytes else memory.l2 / _LINE
     return Cycles(core, macs * (per if a_bytes > memory.l1_bytes else 0.0))
 
 
-def on_threads(done: Cycles, macs: int, gemm: Gemm, memory: Memory, threads: int) -> Cycles:
+def on_threads(of: Call, stack: Stack, memory: Memory, threads: int) -> Cycles:
     """Return the cycles of a product on several cores, which share the memory.
 
-    A small product stays on one core (interface/gemm.c).
+    A small product stays on one core (interface/gemm.c). The cores divide the rows, and each
+    computes its own in tiles: a few rows each leave partial tiles (driver/level3/level3_thread.c).
+    All copy a share of B, for all.
     """
-    if threads == 1 or not gemm.parallel or macs <= gemm.parallel_macs:
-        return done
-    streams = min(float(threads), memory.streams)
-    return Cycles(done.core / threads + gemm.start_threads, done.memory / streams)
+    gemm = stack.gemm
+    rows, columns, depth, adds, transposed = of
+    whole = product(rows, columns, depth, stack, memory, adds=adds, transposed=transposed)
+    if threads == 1 or not gemm.parallel or rows * columns * depth <= gemm.parallel_macs:
+        return whole
+    of_rows, of_columns = _shares(rows, columns, gemm, threads)
+    cores = of_rows * of_columns
+    if cores == 1:
+        return whole
+    own_rows, own_columns = -(-rows // of_rows), -(-columns // of_columns)
+    own = product(own_rows, own_columns, depth, stack, memory, adds=adds, transposed=transposed)
+    copied_by_others = own_columns * (1 - 1 / of_rows) * depth * gemm.pack_b
+    streams = min(float(cores), memory.streams)
+    return Cycles(own.core - copied_by_others + gemm.start_threads, whole.memory / streams)
+
+
+def _shares(rows: int, columns: int, gemm: Gemm, threads: int) -> tuple[int, int]:
+    """Return into how many parts OpenBLAS divides rows and columns."""
+    if not gemm.divides_columns:
+        enough = min(rows, columns) >= threads * _ROWS_OF_A_THREAD
+        return (threads if enough else 1), 1
+    of_rows = threads if rows >= 2 * _ROWS_OF_A_THREAD else 1
+    while of_rows > 1 and rows < of_rows * _ROWS_OF_A_THREAD:
+        of_rows //= 2
+    wanted = -(-columns // (_ROWS_OF_A_THREAD * of_rows))
+    few = columns < _ROWS_OF_A_THREAD * of_rows
+    return of_rows, 1 if few else max(1, min(wanted, threads // of_rows))

@@ -42,12 +42,18 @@ NUMBERS_PER_LINE: Final = 16
 
 
 class Product(NamedTuple):
-    """A matrix C of `rows` x `columns` from a product over `depth`, computed `times` times."""
+    """A matrix C of `rows` x `columns` from a product over `depth`, computed `times` times.
+
+    `adds` if the product is added to what C holds. `transposed` if both operands have the depth
+    side by side in memory, as the weights of an InnerProduct have it.
+    """
 
     rows: int
     columns: int
     depth: int
     times: int = 1
+    adds: bool = False
+    transposed: bool = False
 
     @property
     def macs(self) -> int:
@@ -55,14 +61,48 @@ class Product(NamedTuple):
         return self.rows * self.columns * self.depth * self.times
 
 
+class Vectors(NamedTuple):
+    """Figures of the functions on whole vectors that Caffe calls, one each: elements, or cycles.
+
+    `copied` and `filled` are the C library's memcpy and memset (caffe_copy, caffe_set),
+    `multiplied`, `squared` and `divided` Caffe's own loops (vsMul, vsSqr, vsDiv). The others are
+    BLAS: `blas_copied` is scopy, `scaled` sscal, `added` saxpy, `summed` a row of sgemv.
+    """
+
+    copied: float = 0
+    filled: float = 0
+    multiplied: float = 0
+    squared: float = 0
+    divided: float = 0
+    blas_copied: float = 0
+    scaled: float = 0
+    added: float = 0
+    summed: float = 0
+
+
+NO_VECTORS: Final = Vectors()
+VECTOR_ACCESSES: Final = Vectors(
+    copied=2, filled=1, multiplied=3, squared=2, divided=3,
+    blas_copied=2, scaled=0, added=3, summed=1,
+)  # fmt: skip
+"""Reads and writes of an element that may miss the cache: sscal finds what scopy just wrote."""
+
+
 class LayerCost(NamedTuple):
     """The parts of a layer's work, in elements; `passes` are reads and writes of blobs.
 
-    `relus` are elements of passes that a ReLU compares. `entries` is how many layers are entered:
-    itself, or those that it runs inside.
+    `updates` are products over a depth of 1, which spread a number for each row over the row: a
+    bias, a mean, a deviation. `vectors` are elements of functions on whole vectors, `vector_calls`
+    calls of BLAS for vectors that are short, `scaled_by_1` elements of sscal with a factor of 1.
+    `relus` are elements of passes that a ReLU compares.
+    `entries` is how many layers are entered: itself, or those that it runs inside.
     """
 
     products: tuple[Product, ...] = ()
+    updates: tuple[Product, ...] = ()
+    vectors: Vectors = NO_VECTORS
+    vector_calls: int = 0
+    scaled_by_1: int = 0
     passes: int = 0
     im2col: int = 0
     windows: int = 0
@@ -72,6 +112,16 @@ class LayerCost(NamedTuple):
     relus: int = 0
     runs: bool = True
     entries: int = 1
+
+    @property
+    def accesses(self) -> int:
+        """Return the reads and writes of blobs outside products, in passes of any kind."""
+        of_vectors = sum(
+            int(elements) * accesses
+            for elements, accesses in zip(self.vectors, VECTOR_ACCESSES, strict=True)
+        )
+        of_updates = sum(one.macs * (2 if one.adds else 1) for one in self.updates)
+        return self.passes + int(of_vectors) + of_updates
 
 
 NO_WORK: Final = LayerCost(runs=False)
@@ -131,9 +181,10 @@ def _convolution(context: LayerContext) -> LayerCost:
     found = window(parameter, len(top) - 1)
     as_it_is = set(found.kernel) == set(found.stride) == {1} and set(found.pad) == {0}
     im2col = 0 if as_it_is else depth * group * area * count
+    bias = (Product(outputs, area, 1, count, adds=True),) if len(context.weights) > 1 else ()
     return LayerCost(
         products=(Product(outputs // group, area, depth, group * count),),
-        passes=2 * outputs * area * count if len(context.weights) > 1 else 0,
+        updates=bias,
         im2col=im2col,
     )
 
@@ -154,10 +205,12 @@ def _deconvolution(context: LayerContext) -> LayerCost:
     inputs, area = bottom[0], prod(bottom[1:])
     group, count = parameter.group, images * len(context.tops)
     depth = prod(context.weights[0][1:])
-    passes = 2 * context.made if len(context.weights) > 1 else 0
+    outputs = _images(context.tops[0], parameter.axis)[1][0]
+    bias = Product(outputs, context.made // max(1, count * outputs), 1, count, adds=True)
     return LayerCost(
         products=(Product(depth, area, inputs // group, group * count),),
-        passes=passes + context.made,
+        updates=(bias,) if len(context.weights) > 1 else (),
+        passes=context.made,
         im2col=depth * group * area * count,
     )
 
@@ -172,9 +225,12 @@ def _inner_product(context: LayerContext) -> LayerCost:
     """Count one product over all images, and one more for the bias, over a depth of 1."""
     outputs = context.weights[0][1 if context.layer.inner_product_param.transpose else 0]
     images = context.made // outputs
-    bias = 2 * context.made if len(context.weights) > 1 else 0
     depth = prod(context.weights[0]) // outputs
-    return LayerCost(products=(Product(images, outputs, depth),), passes=bias)
+    transposed = not context.layer.inner_product_param.transpose
+    return LayerCost(
+        products=(Product(images, outputs, depth, transposed=transposed),),
+        updates=(Product(images, outputs, 1, adds=True),) if len(context.weights) > 1 else (),
+    )
 
 
 def _pooling(context: LayerContext) -> LayerCost:
@@ -214,35 +270,71 @@ def _batch_norm(context: LayerContext) -> LayerCost:
     stored = not context.training
     if parameter.HasField("use_global_stats"):
         stored = parameter.use_global_stats
-    accesses = 2 + 1 + 3 + 2
-    if not context.in_place:
-        accesses += 2
-    if not stored:
-        accesses += 1 + 2 + 1
-    return LayerCost(passes=accesses * context.made)
+    bottom, made = context.bottoms[0], context.made
+    rows = prod(bottom[:2])
+    subtracted = Product(rows, made // max(1, rows), 1, adds=True)
+    return LayerCost(
+        updates=(subtracted, subtracted._replace(adds=False)),
+        vectors=Vectors(
+            copied=made if context.in_place else 2 * made,
+            divided=made,
+            squared=0 if stored else made,
+            summed=0 if stored else 2 * made,
+        ),
+    )
 
 
 def _scale(context: LayerContext) -> LayerCost:
-    """Count the copy of the bottom for the backward pass (in place), and one pass for the bias."""
-    accesses = 2 + (2 if context.in_place else 0)
-    if context.layer.scale_param.bias_term:
-        accesses += 2
-    return LayerCost(passes=accesses * context.made)
+    """Count a copy and a product of BLAS per channel, and a product of depth 1 for the bias.
+
+    In place the bottom is copied first, for the backward pass. `caffe time` leaves factors as the
+    layer is filled, mostly with 1.
+    """
+    parameter, bottom, made = context.layer.scale_param, context.bottoms[0], context.made
+    factors = context.bottoms[1] if len(context.bottoms) > 1 else context.weights[0]
+    axis = parameter.axis % len(bottom) if factors else 0
+    images, scaled = prod(bottom[:axis]), prod(factors)
+    inner = made // max(1, images * scaled)
+    one = len(context.bottoms) == 1 and context.training and _fills_ones(parameter)
+    bias = Product(scaled, inner, 1, images, adds=True)
+    return LayerCost(
+        updates=(bias,) if parameter.bias_term else (),
+        vectors=Vectors(
+            copied=made if context.in_place else 0,
+            blas_copied=made,
+            scaled=0 if one else made,
+        ),
+        vector_calls=2 * images * scaled,
+        scaled_by_1=made if one else 0,
+    )
+
+
+def _fills_ones(parameter: caffe.ScaleParameter) -> bool:
+    filler = parameter.filler
+    return not parameter.HasField("filler") or (filler.type == "constant" and filler.value == 1)
 
 
 def _eltwise(context: LayerContext) -> LayerCost:
     """Count a sum, which fills its top with 0 and adds each bottom, or pairwise operations."""
-    bottoms = len(context.bottoms)
-    if context.layer.eltwise_param.operation == caffe.EltwiseParameter.SUM:
-        return LayerCost(passes=(1 + 3 * bottoms) * context.made)
-    return LayerCost(passes=3 * (bottoms - 1) * context.made)
+    bottoms, made = len(context.bottoms), context.made
+    operation = context.layer.eltwise_param.operation
+    if operation == caffe.EltwiseParameter.SUM:
+        return LayerCost(vectors=Vectors(filled=made, added=bottoms * made))
+    if operation == caffe.EltwiseParameter.PROD:
+        return LayerCost(vectors=Vectors(multiplied=(bottoms - 1) * made))
+    return LayerCost(passes=3 * (bottoms - 1) * made)
+
+
+def _copied(context: LayerContext) -> LayerCost:
+    """Count a copy of what the layer makes."""
+    return LayerCost(vectors=Vectors(copied=context.made))
 
 
 def _dropout(context: LayerContext) -> LayerCost:
     """Count a random number and a product per element in training, else a copy, if not in place."""
     if context.training:
         return LayerCost(passes=4 * context.made, randoms=context.made)
-    return LayerCost(runs=False) if context.in_place else _elementwise(context)
+    return LayerCost(runs=False) if context.in_place else _copied(context)
 
 
 def _exponential(context: LayerContext) -> LayerCost:
@@ -295,6 +387,10 @@ def _recurrent(context: LayerContext) -> LayerCost:
     costs = [cost for cost in costs if cost.runs]
     return LayerCost(
         products=tuple(product for cost in costs for product in cost.products),
+        updates=tuple(update for cost in costs for update in cost.updates),
+        vectors=Vectors(*map(sum, zip(*(cost.vectors for cost in costs), strict=True))),
+        vector_calls=sum(cost.vector_calls for cost in costs),
+        scaled_by_1=sum(cost.scaled_by_1 for cost in costs),
         passes=sum(cost.passes for cost in costs),
         exps=sum(cost.exps for cost in costs),
         entries=len(costs),
@@ -317,6 +413,7 @@ _COSTS: Final[dict[str, Callable[[LayerContext], LayerCost]]] = {
     "BatchNorm": _batch_norm,
     "Scale": _scale,
     "Eltwise": _eltwise,
+    **dict.fromkeys(("Concat", "Slice"), _copied),
     "Dropout": _dropout,
     "Power": _power,
     "LSTM": _recurrent,
@@ -399,7 +496,7 @@ def _work(context: LayerContext, cost: LayerCost, known: CostModel) -> LayerWork
         packed += product.times * (product.rows + product.columns) * product.depth
         calls += product.times
     accesses = (
-        cost.passes
+        cost.accesses
         + known.packed_element * packed
         + known.im2col_element * cost.im2col
         + known.window_element * cost.windows

@@ -332,6 +332,7 @@ class ReshapeParameter(Message):
 class ScaleParameter(Message):
     axis: int
     num_axes: int
+    filler: FillerParameter
     bias_term: bool
 
 class SliceParameter(Message):

@@ -7,12 +7,13 @@ these files is fitted to a time of a network.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pibench.errors import InvalidInputError
+from pibench.latency.work import Vectors
 
 if TYPE_CHECKING:
     from pibench.setups import Blas
@@ -48,7 +49,9 @@ class Gemm:
 
     `algorithm` is `panels` (OpenBLAS: tiles over packed panels of `p` x `q`), `blocks` (ATLAS: a
     kernel for square blocks of `block`, others for what is left of rows and columns, and of the
-    depth), or `loops` (reference BLAS).
+    depth), or `loops` (reference BLAS). `divides_columns` if threads that get no rows get columns:
+    OpenBLAS from 0.3 on; before, few columns stay on one thread. `skips_ones` if sscal returns at
+    once for a factor of 1.
     """
 
     algorithm: Literal["panels", "blocks", "loops"]
@@ -66,8 +69,12 @@ class Gemm:
     mac: float = 0.0
     rest_mac: float = 0.0
     rest_depth_mac: float = 0.0
+    transposed_mac: float = 0.0
+    vector_call: float = 0.0
+    skips_ones: bool = False
     parallel: bool = False
     parallel_macs: int = 0
+    divides_columns: bool = False
     start_threads: float = 0.0
 
     @cached_property
@@ -85,7 +92,11 @@ class Gemm:
 
 @dataclass(frozen=True)
 class Loops:
-    """Cycles that the compiled loops of Caffe take, data in the first cache."""
+    """Cycles that the compiled loops of Caffe and the C library take, data in the first cache.
+
+    `counted` if blocks that ran have confirmed what functions on vectors take at this level; else
+    they take as long as plain loops over the same numbers.
+    """
 
     access: float
     im2col: float
@@ -94,13 +105,20 @@ class Loops:
     exp: float
     random: float
     layer: float
+    copied: float
+    filled: float
+    multiplied: float
+    squared: float
+    divided: float
+    counted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stack:
     """One build of BLAS, Caffe and C library on boards of one kind of core.
 
-    `loops` are those of the likely level of the compiler, `open_loops` the factors by which the
+    `loops` are those of the likely level of the compiler, `vectors` what functions on whole vectors
+    take an element, BLAS's and those of the loops. `open_loops` the factors by which the
     other levels that the stack leaves open are faster and slower. A record's BLAS is of the stack
     if one of `blas` is a word of it, on that architecture, from version `since` on and `before`
     another.
@@ -111,6 +129,7 @@ class Stack:
     cpu: str
     gemm: Gemm
     loops: Loops
+    vectors: Vectors
     loops_level: str
     open_loops: tuple[float, float]
     c_library: str
@@ -119,6 +138,17 @@ class Stack:
     since: list[int]
     before: list[int]
     source: dict[str, Any]
+
+    def with_loops_of(self, other: Stack) -> Stack:
+        """Return this BLAS with the Caffe and the C library of another stack."""
+        own, of_other = self.vectors, other.vectors
+        vectors = of_other._replace(
+            scaled=own.scaled,
+            added=own.added,
+            summed=own.summed,
+            blas_copied=(of_other.copied if own.blas_copied == own.copied else own.blas_copied),
+        )
+        return replace(self, loops=other.loops, vectors=vectors, c_library=other.c_library)
 
     @property
     def preloaded(self) -> tuple[Blas, str | None] | None:
@@ -195,17 +225,29 @@ def _stack(name: str, content: dict[str, Any], levels: dict[str, Any]) -> Stack:
         "mac": macs.get("whole_blocks", 0.0),
         "rest_mac": macs.get("rest", 0.0),
         "rest_depth_mac": macs.get("rest_of_depth", 0.0),
+        "transposed_mac": macs.get("transposed", 0.0),
     }
     tiles = {size: Tile(**tile) for size, tile in content.pop("tiles", {}).items()}
     level = content.pop("loops")
     loops = {name: Loops(**values) for name, values in levels.items()}
+    own = loops[level]
+    vectors = Vectors(
+        copied=own.copied,
+        filled=own.filled,
+        multiplied=own.multiplied,
+        squared=own.squared,
+        divided=own.divided,
+        # A BLAS without a loop for it calls memcpy.
+        **{"blas_copied": own.copied} | content.pop("vectors", {}),
+    )
     factors = [
         loops[other].access / loops[level].access for other in content.pop("loops_may_be", ())
     ]
     return Stack(
         id=name,
         gemm=Gemm(tiles=tiles, **gemm),
-        loops=loops[level],
+        loops=own,
+        vectors=vectors,
         loops_level=level,
         open_loops=(min([1.0, *factors]), max([1.0, *factors])),
         blas=tuple(content.pop("blas")),

@@ -87,7 +87,7 @@ def test_a_time_limit_by_ini_file_marker_and_argument(suite: pytest.Pytester) ->
     )
     result = suite.runpytest_inprocess()
     result.assert_outcomes(passed=2, failed=1)
-    result.stdout.fnmatch_lines(["*over 100 ms: 131 to 236 ms, predicted for stack openblas-a53*"])
+    result.stdout.fnmatch_lines(["*over 100 ms: 130 to 234 ms, predicted for stack openblas-a53*"])
     for wrong in ("soon", "0"):
         suite.makeini(f"[pytest]\npibench_max_ms = {wrong}\n")
         result = suite.runpytest_inprocess()

@@ -196,6 +196,7 @@ def test_one_reserve_explains_what_ran_in_a_server() -> None:
     paper = load_paper("pi3-ran-or-not")
     claims = check_claims([], paper)
     total = summary(claims)["verdict"]
+    assert total.total == 13 * 8
     assert total.agreed >= 0.95 * total.total
     assert exit_code(claims, paper) == ExitCode.OK
     # With all of the board's memory, networks fit that did not run there; not the other way.
@@ -203,6 +204,18 @@ def test_one_reserve_explains_what_ran_in_a_server() -> None:
     claims = check_claims([], all_of_it, networks=["googlenet-16", "resnet-152-1", "vgg-19-1"])
     assert [claim.pibench for claim in claims] == ["fit", "fit", "no-fit"]
     assert exit_code(claims, all_of_it) == ExitCode.DISAGREEMENT
+
+
+def test_a_server_takes_longer_than_the_predicted_passes() -> None:
+    claims = [
+        one for one in check_claims([], load_paper("pi3-ran-or-not")) if one.column == "latency"
+    ]
+    assert len(claims) == 7
+    for claim in claims:
+        assert isinstance(claim.pibench, float)
+        assert claim.pibench < claim.paper, claim.key
+        assert claim.agrees or claim.explanation, claim.key
+    assert [one.key for one in claims if one.agrees] == ["mobilenet-grouped-1", "resnet-50-1"]
 
 
 def test_rates_of_the_papers_software_are_far_off_on_another_board() -> None:
