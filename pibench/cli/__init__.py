@@ -94,9 +94,9 @@ def _command_path() -> str:
 
 
 def _complain(line: str) -> None:
-    from pibench.report.text import one_line
+    from pibench.cli.output import say
 
-    print(f"pibench: {one_line(line)}", file=sys.stderr)
+    say(line)
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

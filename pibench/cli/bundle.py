@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pibench.cli import options as opt
-from pibench.cli.output import ignore_broken_pipe, print_json, say
+from pibench.cli.output import ignore_broken_pipe, print_json, print_line, say
 from pibench.cli.run import show_records
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _print_kit(kit: Kit) -> None:
     caffe = f"with {label}" if kit.manifest.caffe else f"for a board that has {label}"
     networks = f"{count} network{'s' if count > 1 else ''}, {kit.manifest.options.protocol}"
     path, name = visible(str(kit.path)), visible(kit.path.name)
-    print(f"{path}: {networks}, {caffe}, {size_mb:.1f} MB, SHA-256 {kit.sha256[:16]}...")
+    print_line(f"{path}: {networks}, {caffe}, {size_mb:.1f} MB, SHA-256 {kit.sha256[:16]}...")
     print(f"On the board: tar xf {name} && cd pi-kit && python3 run.py")
     print("Back here:    pibench import pi-results.jsonl -o records.jsonl")
 

@@ -93,9 +93,11 @@ def check(
         from pibench.report.estimates import check_lines
         from pibench.report.tables import console
 
+        to = console()
+        width = to.width if to.is_terminal else None
         with ignore_broken_pipe():
-            for line in check_lines(found, answer):
-                console().print(line, soft_wrap=True)
+            for line in check_lines(found, answer, width):
+                to.print(line, soft_wrap=width is None)
     raise typer.Exit(found.exit_code)
 
 

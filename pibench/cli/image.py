@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pibench.cli import options as opt
-from pibench.cli.output import Progress, print_json
+from pibench.cli.output import Progress, for_terminal, print_json, print_line
 from pibench.errors import ExitCode, HostError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -73,12 +74,12 @@ def list_images(as_json: opt.AsJson = False) -> None:
         typer.echo("no images yet; build them: pibench image build", err=True)
         return
     current = _current_keys()
-    typer.echo(f"{'kind':26} {'key':16} {'MB':>6}  {'built':25}  recipe")
+    typer.echo(f"{'kind':26} {'key':16} {'MB':>6}  {'built (UTC)':16}  recipe")
     for image in images:
         state = "current" if (image.kind, image.key) in current else "outdated"
         typer.echo(
             f"{image.kind:26} {image.key[:16]} {image.size_bytes / 1e6:6.0f}  "
-            f"{image.created}  {state}"
+            f"{image.created[:16].replace('T', ' ')}  {state}"
         )
 
 
@@ -115,7 +116,7 @@ def prune(
 
     removed = store.prune(set() if everything else _current_keys())
     for path in removed:
-        typer.echo(f"removed {path}")
+        print_line(f"removed {path}")
     if not removed:
         typer.echo("nothing to remove", err=True)
 
@@ -142,8 +143,6 @@ def save(
 
     Example: pibench image save images.tar.gz twin vm blas-arm64
     """
-    import sys
-
     from pibench.file_io import writing_whole
     from pibench.images import image_file, store
 
@@ -210,7 +209,7 @@ def load(
         print_json({"file": str(file), **asdict(loading)})
     else:
         for one in loading.images:
-            typer.echo(_outcome(one, loading))
+            typer.echo(for_terminal(_outcome(one, loading), sys.stdout))
     if any(one.state == "other" for one in loading.images):
         raise typer.Exit(ExitCode.DISAGREEMENT)
 
@@ -253,7 +252,7 @@ def _print_saved(file: Path, manifest: Manifest) -> None:
     for one in manifest.images:
         typer.echo(_described(one))
     if file.is_file():
-        typer.echo(f"wrote {file}, {file.stat().st_size / 1e6:.0f} MB")
+        print_line(f"wrote {file}, {file.stat().st_size / 1e6:.0f} MB")
 
 
 def _described(one: Loaded | SavedImage) -> str:

@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from pibench.errors import HostError, InvalidInputError
 from pibench.report.text import one_line
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from pibench.records.schema import Record
     from pibench.sweeps.scheduler import SweepSummary
     from pibench.targets.base import Progress as Report
+
+
+_BAR: Final = 24
+_BAR_COLUMNS: Final = _BAR + 24
+"""What a bar takes with its counts (0/26), the elapsed time and the remaining one."""
 
 
 def repair_std_streams() -> None:
@@ -45,13 +50,33 @@ def repair_std_streams() -> None:
 
 def say(line: str) -> None:
     """Print one line for the user on standard error: standard output is for results."""
-    print(f"pibench: {one_line(line)}", file=sys.stderr)
+    print(for_terminal(f"pibench: {one_line(line)}", sys.stderr), file=sys.stderr)
 
 
 def print_line(line: str) -> None:
     """Print one line of a result."""
     with ignore_broken_pipe():
-        print(one_line(line))
+        print(for_terminal(one_line(line), sys.stdout))
+
+
+def for_terminal(line: str, stream: IO[str]) -> str:
+    """Return a line, broken between words where `stream` is a terminal that is narrower.
+
+    It stays one line in files and pipes, for other programs.
+    """
+    if not stream.isatty():
+        return line
+    try:
+        width = int(os.environ.get("COLUMNS") or os.get_terminal_size(stream.fileno()).columns)
+    except (ValueError, OSError):
+        return line
+    if not 0 < width < len(line):
+        return line
+    import textwrap
+
+    return textwrap.fill(
+        line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 @contextlib.contextmanager
@@ -146,7 +171,7 @@ class Progress:
         self._has_bar = sys.stderr.isatty() and not os.environ.get("CI") and not quiet
         self._bar = progress.Progress(
             progress.TextColumn("{task.description}"),
-            progress.BarColumn(bar_width=24),
+            progress.BarColumn(bar_width=_BAR),
             progress.MofNCompleteColumn(),
             progress.TimeElapsedColumn(),
             *columns,
@@ -199,15 +224,21 @@ class Progress:
         )
 
     def _describe(self, text: str) -> None:
+        from rich.cells import set_cell_size
         from rich.markup import escape
 
-        self._bar.update(self._task, description=escape(one_line(text)))
+        # Else a long text takes the place of the figures: bar, counts, times and blanks.
+        room = max(self._bar.console.width - _BAR_COLUMNS, 10)
+        text = one_line(text)
+        if len(text) > room:
+            text = f"{set_cell_size(text, room - 3)}..."
+        self._bar.update(self._task, description=escape(text))
 
     def _line(self, text: str) -> None:
         if self._has_bar:
             self._bar.console.print(one_line(text), markup=False, highlight=False)
         elif not self._quiet:
-            print(one_line(text), file=sys.stderr, flush=True)
+            print(for_terminal(one_line(text), sys.stderr), file=sys.stderr, flush=True)
 
 
 class CellProgress(Progress):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from pibench.cli import options as opt
-from pibench.cli.output import CellProgress, ignore_broken_pipe, print_json, say
+from pibench.cli.output import CellProgress, for_terminal, ignore_broken_pipe, print_json, say
 from pibench.errors import ExitCode, InterruptedByUserError, InvalidInputError, extra
 from pibench.report.text import visible
 
@@ -213,7 +214,7 @@ def _show(folder: Path, failed: dict[str, str] | None = None, *, as_json: bool) 
     lines.append(f"records: {folder}/journal.jsonl (pibench report, reconcile and load read it)")
     with ignore_broken_pipe():
         for line in lines:
-            print(visible(line))
+            print(for_terminal(visible(line), sys.stdout))
 
 
 def _numbers(option: str, text: str | None) -> list[int] | None:

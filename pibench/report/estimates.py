@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -133,8 +134,14 @@ def _noted(note: str | None) -> str:
     return f" ({visible(note)})" if note else ""
 
 
-def check_lines(found: Check, answer: Mapping[str, Any]) -> list[Text]:
-    """Return the answer of `pibench check` as lines for a terminal."""
+def check_lines(found: Check, answer: Mapping[str, Any], width: int | None = None) -> list[Text]:
+    """Return the answer of `pibench check` as lines for a terminal.
+
+    Args:
+        found: the answer.
+        answer: the same, as `check --json` prints it.
+        width: the columns of the terminal; None does not break lines, for files and pipes.
+    """
     from rich.text import Text  # noqa: PLC0415  (start-up time)
 
     verdict, device = found.judged.verdict, found.device
@@ -150,14 +157,11 @@ def check_lines(found: Check, answer: Mapping[str, Any]) -> list[Text]:
     room = answer["headroom_bytes"]
     rest = f"{mib(room)} MiB are left" if room >= 0 else f"{mib(-room)} MiB are missing"
     peak = f"{mib(answer['peak_rss_bytes'])} of {mib(answer['usable_bytes'])} MiB; {rest}"
-    lines = [
-        head,
-        Text(f"  memory  {peak}, band ±{mib(answer['band_bytes'])}; {answer['protocol']}, ")
-        + Text(f"batch {answer['batch']}"),
-    ]
+    run = f"{answer['protocol']}, batch {answer['batch']}"
+    facts = [("memory", f"{peak}, band ±{mib(answer['band_bytes'])}; {run}")]
     one = found.prediction
     if one is None:
-        lines.append(Text(f"  time    unavailable: {visible(found.not_predicted)}"))
+        facts.append(("time", f"unavailable: {visible(found.not_predicted)}"))
     else:
         figures = [milliseconds(value) for value in (one.latency_ms, one.low_ms, one.high_ms)]
         more = "" if one.fits else "; of a board with the memory"
@@ -165,12 +169,10 @@ def check_lines(found: Check, answer: Mapping[str, Any]) -> list[Text]:
         if one.pressure_ms:
             more = f"; {milliseconds(one.pressure_ms)} of it at the edge of memory"
             within = "bounds"
-        lines.append(
-            Text(f"  time    {figures[0]} ms forward, {figures[1]} to {figures[2]} ({within})")
-            + Text(f"; predicted for {one.stack}, {one.threads} threads{more}")
-        )
+        time = f"{figures[0]} ms forward, {figures[1]} to {figures[2]} ({within})"
+        facts.append(("time", f"{time}; predicted for {one.stack}, {one.threads} threads{more}"))
     if found.judged_time is not None:
-        lines.append(Text(f"  limit   {visible(str(found.judged_time))}"))
+        facts.append(("limit", visible(str(found.judged_time))))
     at = answer["peak_at"]
     kinds: Counter[str] = Counter()
     for allocation in found.planned.allocations:
@@ -178,21 +180,65 @@ def check_lines(found: Check, answer: Mapping[str, Any]) -> list[Text]:
     holds = ", ".join(f"{kind} {mib(size)}" for kind, size in kinds.most_common(_HOLDERS))
     largest = next((one for one in found.planned.allocations if one.layer), None)
     place = f"{at['phase']} {visible(at['layer'])}".rstrip()
-    lines.append(Text(f"  peak    at {place}, MiB: {holds}"))
+    facts.append(("peak", f"at {place}, MiB: {holds}"))
     if largest is not None:
         what = f"{largest.kind} of {visible(largest.layer)}"
-        lines.append(
-            Text(f"          the largest of a layer is {mib(largest.size_bytes, 1)}: {what}")
-        )
+        facts.append(("", f"the largest of a layer is {mib(largest.size_bytes, 1)}: {what}"))
+    lines = [line for label, text in facts for line in _broken(f"  {label:8}{text}", width, 10)]
     if verdict != "fit":
-        lines.append(Text("  fits with" if answer["fits_with"] else "  nothing tried makes it fit"))
-    width = max((len(one["change"]) for one in answer["fits_with"]), default=0)
-    for change in answer["fits_with"]:
-        sizes = f"{mib(change['peak_rss_bytes'])} of {mib(change['usable_bytes'])} MiB"
-        note = f" ({visible(change['note'])})" if change["note"] else ""
-        lines.append(Text(f"    {change['change']:{width}}  {sizes:18}  {change['command']}{note}"))
+        lines.append("  fits with" if answer["fits_with"] else "  nothing tried makes it fit")
+    lines += _changes(answer["fits_with"], width)
     if answer["prove"] is not None:
-        lines.append(Text(f"  prove   {answer['prove']}"))
+        lines += _command_lines("  prove   ", answer["prove"], width)
+    return [head, *map(Text, lines)]
+
+
+def _changes(changes: Sequence[Mapping[str, Any]], width: int | None) -> list[str]:
+    """Return the changes with which a network fits; a command too long begins a line."""
+    longest = max((len(change["change"]) for change in changes), default=0)
+    lines = []
+    for change in changes:
+        sizes = f"{mib(change['peak_rss_bytes'])} of {mib(change['usable_bytes'])} MiB"
+        what = f"    {change['change']:{longest}}  {sizes:18}"
+        note = f" ({visible(change['note'])})" if change["note"] else ""
+        whole = f"{what}  {change['command']}{note}"
+        if width is None or len(whole) <= width:
+            lines.append(whole)
+        else:
+            lines += _broken(f"{what.rstrip()}{note}", width, 6)
+            lines += _command_lines("      ", change["command"], width)
+    return lines
+
+
+def _broken(line: str, width: int | None, indent: int) -> list[str]:
+    """Return a line broken between words, its later lines indented."""
+    if width is None or len(line) <= width:
+        return [line]
+    import textwrap  # noqa: PLC0415  (start-up time)
+
+    return textwrap.wrap(
+        line,
+        width,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _command_lines(label: str, command: str, width: int | None) -> list[str]:
+    """Return a command after a label, broken so that a shell still reads it as one."""
+    if width is None or len(label) + len(command) <= width:
+        return [f"{label}{command}"]
+    if not command.startswith("pibench "):
+        return _broken(f"{label}{command}", width, len(label))
+    first, *words = map(shlex.quote, shlex.split(command))
+    lines = [f"{label}{first}"]
+    for word in words:
+        if len(lines[-1]) + len(word) + len("  \\") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines[-1] += " \\"
+            lines.append(f"{' ' * len(label)}  {word}")
     return lines
 
 

@@ -16,7 +16,9 @@ from typing import IO, TYPE_CHECKING, Final
 
 from markupsafe import Markup
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -35,6 +37,9 @@ SHORT: Final = {"inconclusive": "inconcl."}
 """Shorter words, for narrow columns."""
 STYLES: Final = {True: "green", False: "bold red", None: "yellow"}
 _ASCII: Final = str.maketrans({"\N{MINUS SIGN}": "-", "\N{EN DASH}": "-", ",": None})
+_WORD: Final = re.compile(r"\S+")
+_PART: Final = re.compile(r"[^/_.,:=-]*[/_.,:=-]+|[^/_.,:=-]+")
+"""A word of a name or a path, with the mark after it."""
 _CLASS: Final = {True: Markup(' class="n"'), False: Markup()}
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]#|~$@]|:(?=/|\w+:)|(?<=www)\.)")
 """Characters that start markup, an automatic link or a mention in Markdown."""
@@ -209,8 +214,39 @@ def to_terminal(table: Table, *, width: int) -> RichTable:
             min_width=14 if column.heading in ("Network", "Layer") else None,
         )
     for row in table.rows:
-        made.add_row(*(_text(row[i], table.columns[i], wide=width >= WIDE) for i in shown))
+        cells = [_text(row[i], table.columns[i], wide=width >= WIDE) for i in shown]
+        folds = [table.columns[i].fold for i in shown]
+        made.add_row(
+            *(_Folding(cell) if fold else cell for cell, fold in zip(cells, folds, strict=True))
+        )
     return made
+
+
+class _Folding:
+    """A cell that breaks a word too long for its column after a punctuation mark, if it has one."""
+
+    def __init__(self, text: Text) -> None:
+        self._text = text
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement.get(console, options, self._text)
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> Iterator[Text]:
+        width = options.max_width
+        plain = _WORD.sub(lambda word: _folded(word[0], width), self._text.plain)
+        yield Text(plain, style=self._text.style, overflow="fold")
+
+
+def _folded(word: str, width: int) -> str:
+    """Return a word, on several lines if it is longer than `width`."""
+    if cell_len(word) <= width:
+        return word
+    lines = [""]
+    for part in _PART.findall(word):
+        if lines[-1] and cell_len(lines[-1] + part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def _text(cell: Cell | str, column: Column, *, wide: bool) -> Text:
