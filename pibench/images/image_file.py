@@ -57,7 +57,7 @@ class SavedImage(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Annotated[str, Field(pattern="^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
+    kind: Annotated[str, Field(pattern=r"^[a-z0-9]+([-.][a-z0-9]+)*$", max_length=64)]
     key: Sha256
     created: Annotated[str, Field(max_length=40)]
     content_sha256: Sha256

@@ -120,6 +120,16 @@ def test_what_is_loaded_is_what_was_saved(file: bytes, tmp_path: Path, cache: Pa
     assert saved(images[::-1]) == file
 
 
+def test_the_kind_of_an_engine_s_image_has_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, key = "litert-2.1.0-arm64", "ef" * 32
+    use_cache(tmp_path / "maker", monkeypatch)
+    content = saved([store.ensure(kind, key, LOCK, build_disk)[0]])
+    use_cache(tmp_path / "cache", monkeypatch)
+    assert load(content, {kind: key}) == {kind: "added"}
+
+
 def test_an_image_of_another_key_is_left_out_and_named(file: bytes, cache: Path) -> None:
     assert load(file, {"sysroot": "ef" * 32, "vm": KEYS["vm"]}) == {
         "sysroot": "other",
@@ -318,6 +328,7 @@ def test_a_hostile_file_leaves_nothing(case: str, form: int, tmp_path: Path, cac
     [
         manifest(images=[{"kind": "../vm"}]),
         manifest(images=[{"kind": "vm\n"}]),
+        manifest(images=[{"kind": ".."}]),
         manifest(images=[{"key": "../" + "a" * 61}]),
         manifest(images=[{"key": 5}]),
         manifest(images=[{"size_bytes": -1}]),
