@@ -87,13 +87,15 @@ def _temporary_cache() -> Path:
 
 _DEFAULTS = ("device", "target", "engine", "protocol")
 """The options that the environment and `[tool.pibench]` may give."""
+_OPTIONS = (*_DEFAULTS, "reserve", "max_ms")
+"""Those that the environment may give."""
 _VARIABLES = frozenset(
-    [f"PIBENCH_{name.upper()}" for name in _DEFAULTS]
+    [f"PIBENCH_{name.upper()}" for name in _OPTIONS]
     + ["PIBENCH_CACHE_DIR", "PIBENCH_DEBIAN_MIRROR", "PIBENCH_MEMORY_ONLY_TIER"]
     + ["PIBENCH_TRACEBACK"]
     # Those of the gate's script.
     + ["PIBENCH_BASELINE", "PIBENCH_FAIL_ON", "PIBENCH_MODE", "PIBENCH_OUT", "PIBENCH_PROTOTXT"]
-    + ["PIBENCH_INPUT", "PIBENCH_MAX_MS", "PIBENCH_RESERVE", "PIBENCH_VENV"]
+    + ["PIBENCH_INPUT", "PIBENCH_VENV"]
 )
 
 
@@ -111,6 +113,25 @@ def check_variables(environment: Mapping[str, str] = os.environ) -> None:
             f"environment variable {unknown[0]}: pibench reads no such variable",
             hint=f"unset it; {_meant(unknown[0], _VARIABLES)}",
         )
+
+
+def with_sources(
+    line: str, words: Sequence[str], environment: Mapping[str, str] = os.environ
+) -> str:
+    """Return an error's line, with the variables that give options in it that nobody typed.
+
+    Args:
+        line: the error.
+        words: the arguments of the call.
+        environment: the variables.
+    """
+    typed = {word.partition("=")[0] for word in words}
+    for name in _OPTIONS:
+        variable, option = f"PIBENCH_{name.upper()}", f"--{name.replace('_', '-')}"
+        named = re.search(rf"{option}(?![\w-])", line)
+        if named and environment.get(variable) and option not in typed:
+            line += f" ({variable} gives {option})"
+    return line
 
 
 def _meant(word: str, known: Collection[str]) -> str:

@@ -66,7 +66,7 @@ def explain(error: Exception) -> int:
     from pibench.errors import ExitCode, PibenchError
 
     if isinstance(error, PibenchError):
-        _complain(error.line())
+        _complain(settings.with_sources(error.line(), sys.argv[1:]))
         return int(error.exit_code)
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error, file=sys.stderr)
@@ -76,7 +76,7 @@ def explain(error: Exception) -> int:
         path = getattr(getattr(error, "ctx", None), "command_path", None) or _command_path()
         # pydantic's prefix says nothing.
         what = message().rstrip(".").replace("Value error, ", "")
-        _complain(f"{what}; see: {path} --help")
+        _complain(settings.with_sources(f"{what}; see: {path} --help", sys.argv[1:]))
         return int(ExitCode.INVALID_INPUT)
     if settings.traceback_wanted():
         raise error

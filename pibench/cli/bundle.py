@@ -18,6 +18,7 @@ MB = 10**6
 
 
 def bundle(
+    context: typer.Context,
     specs: opt.Specs,
     out: Path = typer.Option(
         Path("pi-kit.tar.gz"), "--out", "-o", metavar="FILE", help="The archive to write."
@@ -52,8 +53,7 @@ def bundle(
     from pibench.images.build import Builder
 
     specs, weights = opt.with_weights(specs, weights)
-    engine = "caffe" if engine is None else engine
-    protocol = opt.protocol_of(protocol, weights, engine)
+    engine, protocol = opt.engine_and_protocol(locals(), specs)
     options = opt.run_options(locals() | {"target": "native"})
     loaded = opt.load_networks(specs, options, hint="make a bundle for each")
     builder = Builder((lambda _: None) if quiet else say)

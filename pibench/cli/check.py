@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 def check(
+    context: typer.Context,
     model: opt.Spec,
     weights: Annotated[
         Path | None,
@@ -55,10 +56,9 @@ def check(
     gc.set_threshold(1_000_000)
     from pibench.checks import check as check_network
 
-    given_protocol = protocol
+    given_protocol = None if "protocol" in opt.settings_of(context) else protocol
     _, weights = opt.with_weights([model], weights or weights_option)
-    engine = "caffe" if engine is None else engine
-    protocol = opt.protocol_of(protocol, weights, engine)
+    engine, protocol = opt.engine_and_protocol(locals(), [model])
     options = opt.run_options(locals())
     if out:
         from pibench.report import badge, cases, trace

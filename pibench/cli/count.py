@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 def count(
     specs: opt.Specs,
-    device: str = typer.Option("rpi3b", metavar="NAME", help="The device whose CPU executes."),
+    device: str = typer.Option(
+        "rpi3b", metavar="NAME", help="The device whose CPU executes.", **opt.variable("device")
+    ),
     batch: opt.Batch = None,
     repair: opt.Repair = False,
     repair_as_paper: opt.RepairAsPaper = False,

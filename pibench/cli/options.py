@@ -64,11 +64,13 @@ def target_spec(text: str) -> str:
 
 
 def default_target() -> str | None:
-    """Return the target that the environment or a pyproject.toml sets; None if neither does."""
+    """Return the target that the environment or a pyproject.toml names; None if neither does."""
     from pibench import settings
 
-    given = os.environ.get("PIBENCH_TARGET")
-    return given or settings.defaults(["run"]).get("run", {}).get("target")
+    given = os.environ.get("PIBENCH_TARGET") or settings.defaults(["run"]).get("run", {}).get(
+        "target"
+    )
+    return None if given == "auto" else given
 
 
 def _completions(incomplete: str) -> list[str]:
@@ -86,7 +88,7 @@ def _networks(incomplete: str) -> list[str]:
     return [name for name in networks.names() if name.lower().startswith(incomplete.lower())]
 
 
-def _variable(name: str) -> dict[str, Any]:
+def variable(name: str) -> dict[str, Any]:
     """Return the settings of an option that an environment variable can give."""
     return {"envvar": f"PIBENCH_{name.upper()}", "show_envvar": False}
 
@@ -134,6 +136,74 @@ def run_options(given: Mapping[str, Any]) -> RunOptions:
         given = {**given, "repair": "paper"}
     names = {field.name for field in fields(RunOptions)}
     return RunOptions(**{name: value for name, value in given.items() if name in names})
+
+
+def settings_of(context: typer.Context) -> frozenset[str]:
+    """Return the parameters that the environment or a pyproject.toml gives: nobody typed them.
+
+    They are defaults, so they yield where they cannot be combined with what was typed.
+    """
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return frozenset(
+        name
+        for name, source in sources.items()
+        if source is not None and source.name in ("ENVIRONMENT", "DEFAULT_MAP")
+    )
+
+
+def engine_and_protocol(
+    given: Mapping[str, Any], specs: Sequence[str], *, by_file: bool = False
+) -> tuple[str, Protocol]:
+    """Return the engine and the protocol of a command.
+
+    Args:
+        given: the command's parameters.
+        specs: the networks.
+        by_file: whether the files decide where no engine is given, else it is Caffe.
+    """
+    from pibench.engines.registry import engine_of
+    from pibench.runner.options import default_engine
+
+    engine, protocol, typed = given["engine"], given["protocol"], given["protocol"]
+    settings = settings_of(given["context"])
+    if "protocol" in settings:
+        typed = None
+    if engine is None or ("engine" in settings and not _can_run(engine, specs, given, typed)):
+        engine = default_engine(specs) if by_file else "caffe"
+    if "protocol" in settings and protocol not in engine_of(engine).protocols:
+        protocol = None
+    return engine, protocol_of(protocol, given["weights"], engine)
+
+
+def _can_run(
+    engine: str, specs: Sequence[str], given: Mapping[str, Any], protocol: Protocol | None
+) -> bool:
+    """Return whether an engine reads the networks, and can do what the options ask for."""
+    from pibench.engines.formats import format_of
+    from pibench.engines.registry import engine_of
+    from pibench.errors import InvalidInputError
+
+    known = engine_of(engine)
+    protocol = protocol or known.protocols[0]
+    wanted = {
+        **given,
+        "engine": engine,
+        "protocol": protocol,
+        "target": given.get("target") or "vm",
+    }
+    try:
+        run_options(wanted).check_engine()
+    except InvalidInputError:
+        return False
+    return all(known.reads(format_of(spec)) for spec in specs)
+
+
+def target_of(context: typer.Context, target: str, machine: str | None, fresh_boot: bool) -> str:
+    """Return the target: one from a setting yields to options of the VM."""
+    if "target" in settings_of(context) and (machine or fresh_boot):
+        kind = target_kinds.kind_of_spec(target) if target != "auto" else None
+        return target if kind is not None and kind.machines else "vm"
+    return target
 
 
 def protocol_of(given: Protocol | None, weights: Path | None, engine: str = "caffe") -> Protocol:
@@ -312,7 +382,7 @@ DeviceName = Annotated[
         metavar="NAME",
         help=_DEVICES,
         autocompletion=_devices,
-        **_variable("device"),
+        **variable("device"),
     ),
 ]
 TargetSpec = Annotated[
@@ -322,7 +392,7 @@ TargetSpec = Annotated[
         metavar="TARGET",
         parser=target_spec,
         autocompletion=_completions,
-        **_variable("target"),
+        **variable("target"),
         help=f"Where to run: {', '.join(_TARGETS)} (auto: the best that works here).",
     ),
 ]
@@ -347,19 +417,19 @@ _ENGINE: Final = (
     "caffe, opencv, onnxruntime, ncnn, litert; opencv==4.6, ncnn:winograd=off. Default: the file's."
 )
 EngineName = Annotated[
-    str | None, option(_ENGINE, "--engine", metavar="NAME", **_variable("engine"))
+    str | None, option(_ENGINE, "--engine", metavar="NAME", **variable("engine"))
 ]
 _PLANNED_ENGINE: Final = "caffe, opencv or ncnn; opencv==4.6, ncnn:winograd=off. Default: caffe."
 PlannedEngine = Annotated[
-    str | None, option(_PLANNED_ENGINE, "--engine", metavar="NAME", **_variable("engine"))
+    str | None, option(_PLANNED_ENGINE, "--engine", metavar="NAME", **variable("engine"))
 ]
 _FIRST: Final = f"{_PROTOCOLS} Default: inference with --weights, else the engine's first."
 EngineProtocol = Annotated[
-    Protocol | None, option(_FIRST, "--protocol", metavar="NAME", **_variable("protocol"))
+    Protocol | None, option(_FIRST, "--protocol", metavar="NAME", **variable("protocol"))
 ]
 ProtocolName = Annotated[
     Protocol,
-    typer.Option("--protocol", metavar="NAME", help=_PROTOCOLS, **_variable("protocol")),
+    typer.Option("--protocol", metavar="NAME", help=_PROTOCOLS, **variable("protocol")),
 ]
 Repeats = Annotated[
     int, number("--repeats", "N", "Timed passes of inference; 0 only computes.", 0, 10000)
@@ -383,7 +453,7 @@ Weights = Annotated[
     Path | None, option("The network's .caffemodel (one network only).", "--weights")
 ]
 _RESERVE: Final = "Memory of the device that other programs on it take."
-Reserve = Annotated[float, number("--reserve", "MIB", _RESERVE, 0, **_variable("reserve"))]
+Reserve = Annotated[float, number("--reserve", "MIB", _RESERVE, 0, **variable("reserve"))]
 Batch = Annotated[int | None, option("Images per pass.", "--batch", metavar="N")]
 ImageSize = Annotated[str | None, option("Another image size.", "--input", metavar="HxW")]
 _INPUT: Final = "Another image size; of a model file the shape: [NAME=]1,3,224,224."
@@ -400,7 +470,7 @@ _SHAPE: Final = "Shape of a top of NAME, a Python or unknown layer: NAME=1x3x224
 PythonShapes = Annotated[list[str] | None, option(_SHAPE, "--shape", metavar="SHAPE")]
 RequireFit = Annotated[bool, flag("--require-fit", help="Exit with 1 unless every network fits.")]
 _MAX_MS: Final = "Time limit of a forward pass, which its whole predicted interval has to meet."
-MaxMs = Annotated[float | None, number("--max-ms", "MS", _MAX_MS, 0, **_variable("max_ms"))]
+MaxMs = Annotated[float | None, number("--max-ms", "MS", _MAX_MS, 0, **variable("max_ms"))]
 Jobs = Annotated[
     int | None, number("--jobs", "N", "Networks in parallel. Default: one per core.", 1, 64)
 ]

@@ -26,6 +26,7 @@ _TARGET = "Where --check runs (default: twin). Without --check, twin plans for t
 
 
 def plan(
+    context: typer.Context,
     specs: opt.Specs,
     device: opt.DeviceName = "rpi3b",
     protocol: opt.EngineProtocol = None,
@@ -48,7 +49,9 @@ def plan(
     timeline: bool = opt.switch("--timeline", "With --json: what is resident at every step."),
     plot: Path | None = opt.value("Write memory over layers to this SVG file."),
     check: bool = opt.switch("--check", "Run the networks too, and compare."),
-    target: str | None = opt.value(_TARGET, metavar="TARGET", parser=opt.target_spec),
+    target: str | None = opt.value(
+        _TARGET, metavar="TARGET", parser=opt.target_spec, **opt.variable("target")
+    ),
     require_fit: opt.RequireFit = False,
     out: opt.PlanOut = None,
     jobs: opt.Jobs = None,
@@ -64,8 +67,9 @@ def plan(
     from pibench.plan.planner import plan as plan_network
 
     specs, weights = opt.with_weights(specs, weights)
-    engine = "caffe" if engine is None else engine
-    protocol = opt.protocol_of(protocol, weights, engine)
+    engine, protocol = opt.engine_and_protocol(locals(), specs)
+    # A setting is where networks run; a plan for the twin is asked for by the option.
+    target = None if "target" in opt.settings_of(context) and not check else target
     options = opt.run_options(locals() | {"target": target or "twin"})
     if check:
         given = locals()

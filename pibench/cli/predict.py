@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 
 
 def predict(
+    context: typer.Context,
     specs: opt.SpecsOrNone = None,
     device: str | None = opt.value(
         f"The device to predict for: {', '.join(devices.names())}. "
         "Default: the calibration's, rpi3b.",
         metavar="NAME",
+        **opt.variable("device"),
     ),
     calibration: Path | None = opt.value(
         "What `calibrate` wrote of a board: factors of its stack, or rates in place of one."
@@ -79,16 +81,19 @@ def predict(
     Example: pibench predict MobileNet my/deploy.prototxt --per-layer
     """
     import gc
-    from dataclasses import replace
 
     # A time does not depend on them.
     specs, weights = opt.with_weights(specs or (), None)
 
     rates, narrowed = _read(calibration)
+    settings = opt.settings_of(context)
+    # A calibration is of a board.
+    of_board = calibration is not None or validate
+    device = None if of_board and "device" in settings else device
     if narrowed is not None:
         _keep_to_factors(narrowed, stack=stack, counted=counted, validate=validate, plot=plot)
     if validate:
-        _refuse_with_validate(locals())
+        _refuse_with_validate({name: one for name, one in locals().items() if name not in settings})
         _validate(rates, device, plot, as_json=as_json)
         return
     if not specs:
@@ -101,11 +106,10 @@ def predict(
     # Garbage collection takes a third of the time for tens of thousands of acyclic blobs and steps.
     gc.set_threshold(1_000_000)
     _check_gate(max_ms, out, specs)
-    profile = devices.load(device or (narrowed or rates).device).with_reserve(reserve)
-    if clock is not None:
-        profile = replace(profile, clock_hz=round(1e6 * clock))
+    profile = _profile(device or (narrowed or rates).device, reserve, clock)
     fitted = narrowed is None and _fitted(calibration, stack, counted=counted)
     # Fitted rates are of one protocol.
+    protocol = None if fitted and "protocol" in settings else protocol
     protocol = opt.protocol_of(protocol, None if fitted else weights)
     how = {"threads": threads, "data": data, "protocol": protocol}
     predict_one = _predictor(
@@ -159,6 +163,13 @@ def predict(
     for error in refused.values():
         say(error.line())
     raise typer.Exit(_exit_code(judged, refused))
+
+
+def _profile(device: str, reserve_mib: float, clock_mhz: float | None) -> Device:
+    from dataclasses import replace
+
+    profile = devices.load(device).with_reserve(reserve_mib)
+    return profile if clock_mhz is None else replace(profile, clock_hz=round(1e6 * clock_mhz))
 
 
 def _predictor(
@@ -369,7 +380,7 @@ def _refuse_with_validate(given: Mapping[str, Any]) -> None:
         ("max_ms", "compares times that are known: a limit is for a network of yours"),
         ("out", "has no cases"),
     ):
-        if given[name]:
+        if given.get(name):
             option = "--input" if name == "input_size" else f"--{name.replace('_', '-')}"
             raise InvalidInputError(f"--validate {reason}", hint=f"omit {option}")
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 def reproduce(
+    context: typer.Context,
     names: Annotated[
         list[str] | None,
         typer.Argument(metavar="NETWORK...", help="Some of the networks.", show_default=False),
@@ -75,6 +76,7 @@ def reproduce(
     from pibench.crosscheck.paper import DEFAULT as OF_THE_PAPER
     from pibench.crosscheck.paper import load_paper
 
+    target = opt.target_of(context, target, machine, fresh_boot)
     if names:
         only = ",".join([*names, *(opt.words(only) or ())])
     if table == "list":

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 def run(
+    context: typer.Context,
     specs: opt.RunSpecs,
     weights: opt.Weights = None,
     device: opt.DeviceName = "rpi3b",
@@ -64,23 +65,35 @@ def run(
     Example: pibench run MobileNet my/model.prototxt --json
     """
     from pibench.file_io import keep_inputs
-    from pibench.runner.options import default_engine
 
     specs, weights = opt.with_weights(specs, weights)
     if out is not None:
         # Records are appended, also to a file that holds something else.
         given = [Path(spec) for spec in specs] + ([] if weights is None else [weights])
         keep_inputs([out], [path for path in given if path.is_file()])
-    engine = default_engine(specs) if engine is None else engine
-    protocol = opt.protocol_of(protocol, weights, engine)
     keep = tuple(opt.words(keep_blobs) or ())
+    target = opt.target_of(context, target, machine, fresh_boot)
+    engine, protocol = opt.engine_and_protocol(locals(), specs, by_file=True)
     options = opt.run_options(locals() | opt.input_sizes(specs, shapes or []))
+    if "reserve" in opt.settings_of(context):
+        options = _without_reserve_on_a_board(options)
     loaded = opt.load_runnable(specs, options)
     records = run_and_show(loaded, options, out, quiet=quiet, as_json=as_json)
     report_blobs(records, options)
     if timings:
         print_timings()
     raise typer.Exit(exit_code_of(records, loaded, require_fit=require_fit))
+
+
+def _without_reserve_on_a_board(options: RunOptions) -> RunOptions:
+    """Return the options without a reserve where a board runs, which cannot be given one."""
+    from dataclasses import replace
+
+    from pibench import api
+    from pibench.target_kinds import kind_of_spec
+
+    options = api.choose(options, say)
+    return replace(options, reserve=0.0) if kind_of_spec(options.target).is_board else options
 
 
 def run_cell(

@@ -129,6 +129,10 @@ class Engine:
         version = [self.wheel_version] if self.versions else []
         return ", ".join([" ".join([self.label, *version]), *map("=".join, self.chosen)])
 
+    def reads(self, form: FileFormat | None) -> bool:
+        """Return whether it reads files of a format; None is that of Caffe's networks."""
+        return form in self.file_formats or (form is None and self.model_format is not None)
+
     @property
     def one_image(self) -> bool:
         """Whether its format has no batch."""

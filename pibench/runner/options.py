@@ -199,8 +199,7 @@ class RunOptions:
                 f"--reserve {self.reserve:g}: a board's own kernel cannot be given less memory",
                 hint="omit --reserve, or start on the board what takes that memory there",
             )
-        compute = self.effective_compute
-        self._check_engine(compute)
+        self.check_engine()
         from pibench.networks.model_file import ModelFile  # noqa: PLC0415  (start-up time)
 
         if isinstance(network, ModelFile):
@@ -245,9 +244,9 @@ class RunOptions:
                     hint=f"did you mean {' or '.join(near)}?" if near else "pibench networks show",
                 )
 
-    def _check_engine(self, compute: Compute) -> None:
+    def check_engine(self) -> None:
         """Check that the engine can do what the options ask for. Raises InvalidInputError."""
-        engine = engine_of(self.engine)
+        engine, compute = engine_of(self.engine), self.effective_compute
         for option, value, known in (
             ("protocol", self.protocol, engine.protocols),
             ("compute", compute, engine.computes),
@@ -314,7 +313,7 @@ def _check_reads(engine: Engine, network: Runnable) -> None:
     from pibench.networks.model_file import ModelFile  # noqa: PLC0415  (start-up time)
 
     form = network.form if isinstance(network, ModelFile) else None
-    if form not in engine.file_formats and (form or engine.model_format is None):
+    if not engine.reads(form):
         what = "a network of Caffe" if form is None else formats.article(form)
         raise InvalidInputError.at(
             network.place, None, f"{what}, which {engine.label} does not read",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pibench.cli.app import GROUPS, application
+from pibench.latency.rates import shipped, write
 from pibench.settings import check_variables
 
 if TYPE_CHECKING:
@@ -62,6 +63,109 @@ def test_the_option_then_the_environment_then_the_file_decide(
     monkeypatch.setenv("PIBENCH_MAX_MS", "100000")
     assert "of 68 MiB" in pibench("check", "NIN", code=1).out
     assert "within 100000 ms" in pibench("check", "NIN", "--reserve", "0").out
+
+
+SETTINGS = {
+    "PIBENCH_DEVICE": "rpi4b_1gb",
+    "PIBENCH_MAX_MS": "100000",
+    "PIBENCH_RESERVE": "10",
+    "PIBENCH_PROTOCOL": "inference",
+}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--validate",), ("NIN", "--stack", "paper"), ("NIN", "--calibration", "rates.json")],
+)
+def test_predict_takes_no_setting_that_its_rates_cannot_have(
+    pibench: Pibench, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    write(shipped(), Path("rates.json"))
+    without = json.loads(pibench("predict", *words, "--json").out)
+    for name, value in SETTINGS.items():
+        if name != "PIBENCH_DEVICE" or "paper" not in words:
+            monkeypatch.setenv(name, value)
+    found = json.loads(pibench("predict", *words, "--json").out)
+    if words != ("--validate",):
+        for answers in (found, without):
+            # They are of the reserve and the limit, which do make sense.
+            del answers[0]["time_limit"], answers[0]["headroom_bytes"]
+    assert found == without
+    # What is typed and cannot be combined is refused as before.
+    refused = pibench("predict", *words, "--protocol", "inference", code=None)
+    assert refused.code == (0 if words == ("--validate",) else 2)
+
+
+@pytest.mark.parametrize("command", ["plan", "check"])
+def test_engine_and_protocol_of_settings_yield_to_the_typed_one(
+    pibench: Pibench, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    def found(*words: str) -> tuple[str, str]:
+        answer = json.loads(pibench(command, "NIN", "--json", *words).out)
+        row = answer if command == "check" else answer[0]
+        return row["environment"]["engine"], row["protocol"]
+
+    monkeypatch.setenv("PIBENCH_PROTOCOL", "caffe-time")
+    assert found("--engine", "ncnn") == ("ncnn==1.0.20261020", "inference")
+    monkeypatch.setenv("PIBENCH_ENGINE", "ncnn")
+    assert found() == ("ncnn==1.0.20261020", "inference")
+    assert found("--protocol", "caffe-time") == ("caffe", "caffe-time")
+    monkeypatch.delenv("PIBENCH_PROTOCOL")
+    assert found("--protocol", "inference") == ("ncnn==1.0.20261020", "inference")
+    if command == "plan":
+        # A configuration of Caffe's BLAS.
+        assert found("--setup", "paper-inferred") == ("caffe", "caffe-time")
+    typed = ("--engine", "ncnn", "--protocol", "caffe-time")
+    assert "has no protocol caffe-time" in pibench(command, "NIN", *typed, code=2).line
+
+
+def test_the_file_decides_the_engine_where_the_one_of_a_setting_does_not_read_it(
+    pibench: Pibench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("model.onnx").write_bytes(b"no model")
+    monkeypatch.setenv("PIBENCH_ENGINE", "ncnn")
+    monkeypatch.setenv("PIBENCH_TARGET", "twin")
+    # It is read, before anything runs.
+    assert "ncnn" not in pibench("run", "model.onnx", code=2).line
+    refused = pibench("run", "model.onnx", "--engine", "ncnn", code=2).line
+    assert refused.startswith("pibench: model.onnx")
+
+
+def test_a_target_of_settings_is_where_networks_run_and_not_what_a_plan_is_for(
+    pibench: Pibench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = pibench("plan", "NIN", "--json").out
+    for target in ("vm", "twin"):
+        Path("pyproject.toml").write_text(f'[tool.pibench]\ntarget = "{target}"\n')
+        assert pibench("plan", "NIN", "--json").out == plain
+        monkeypatch.setenv("PIBENCH_TARGET", target)
+        assert pibench("plan", "NIN", "--json").out == plain
+        monkeypatch.delenv("PIBENCH_TARGET")
+
+
+def test_a_target_of_settings_yields_to_options_of_the_vm_and_has_no_reserve_on_a_board(
+    pibench: Pibench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIBENCH_TARGET", "twin")
+    words = ("run", "NIN", "--machine", "raspi3b", "--identity", "key")
+    assert "not to vm" in pibench(*words, code=2).line
+    monkeypatch.setenv("PIBENCH_TARGET", "ssh://nobody@127.0.0.1:1")
+    monkeypatch.setenv("PIBENCH_RESERVE", "10")
+    assert "Connect call failed" in pibench("run", "NIN", code=3).err
+    assert "--reserve 10" in pibench("run", "NIN", "--reserve", "10", code=2).line
+
+
+def test_an_error_names_the_variable_that_gives_the_option(
+    pibench: Pibench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("PROTOCOL", "backward"), ("MAX_MS", "x"), ("ENGINE", "onnxruntime")):
+        option = f"--{name.lower().replace('_', '-')}"
+        monkeypatch.setenv(f"PIBENCH_{name}", value)
+        line = pibench("check", "NIN", code=2).line
+        assert line.endswith(f" (PIBENCH_{name} gives {option})")
+        typed = pibench("check", "NIN", option, value, code=2).line
+        assert f"PIBENCH_{name}" not in typed
+        monkeypatch.delenv(f"PIBENCH_{name}")
 
 
 @pytest.mark.parametrize(
