@@ -6,6 +6,7 @@ written atomically: a reader sees the old file or the new one.
 
 from __future__ import annotations
 
+import codecs
 import errno
 import functools
 import math
@@ -49,11 +50,14 @@ _HINTS: Final = {
 def read_input(path: Path, *, hint: str | None = None, most_bytes: int = MOST_BYTES) -> bytes:
     """Return the bytes of a file, or of a pipe that the shell has connected: `<(...)`, /dev/stdin.
 
+    A byte order mark, with which some editors begin text in UTF-8, is not part of them.
+
     Raises:
         InvalidInputError: It cannot be read, is neither of these, or exceeds `most_bytes`.
     """
     with open_input(path, hint=hint) as stream:
-        return read_stream(stream, path, hint=hint, most_bytes=most_bytes)
+        content = read_stream(stream, path, hint=hint, most_bytes=most_bytes)
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 def is_standard_input(path: Path | str) -> bool:

@@ -156,7 +156,7 @@ def defaults(commands: Sequence[str]) -> dict[str, dict[str, str]]:
     for folder in (here, *here.parents):
         file = folder / "pyproject.toml"
         try:
-            text = file.read_text(encoding="utf-8")
+            text = file.read_text(encoding="utf-8-sig")
         except (OSError, ValueError):
             continue
         if "tool.pibench" not in text:

@@ -300,7 +300,7 @@ def _check(paper: Paper) -> None:
 
 def _text(file: Traversable) -> str:
     content = file_io.read_input(file, hint=_HINT) if isinstance(file, Path) else file.read_bytes()
-    return content.decode("utf-8-sig")
+    return content.decode()
 
 
 def _entry(line: dict[str | None, Any], paper: Paper, folder: Traversable) -> PaperEntry:

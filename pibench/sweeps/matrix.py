@@ -194,7 +194,7 @@ def read(path: Path) -> Study:
         path, hint="give a TOML file: docs/sweeps.md", most_bytes=MOST_BYTES
     )
     try:
-        data = tomllib.loads(content.decode("utf-8-sig"))
+        data = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise InvalidInputError.at(path, None, f"is not TOML: {error}") from None
     return beside(of(data, path), path.parent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import subprocess
 import sys
@@ -13,7 +14,9 @@ import pytest
 from junitparser import JUnitXml
 
 from pibench.cli import reproduce
+from pibench.crosscheck import paper
 from pibench.errors import HostError
+from pibench.latency import rates
 from pibench.records.schema import Limits, LimitSet
 from pibench.records.store import RecordStore, to_json
 from pibench.runner.options import RunOptions
@@ -45,6 +48,36 @@ def test_forms_by_their_endings(pibench: Pibench, records: Path, tmp_path: Path)
     for name, start in starts.items():
         assert (tmp_path / "new" / name).read_text().startswith(start)
         assert f"written: {tmp_path / 'new' / name}" in done.out
+
+
+def test_texts_may_begin_with_a_byte_order_mark(
+    pibench: Pibench, records: Path, tmp_path: Path
+) -> None:
+    rates.write(rates.shipped(), tmp_path / "rates.json")
+    pibench("networks", "export", "SqueezeNet V1.1", tmp_path)
+    (prototxt,) = tmp_path.glob("*.prototxt")
+    (tmp_path / "study.toml").write_text(f'networks = "{prototxt}"\nbatch = [1, 2]\n')
+    (tmp_path / "plan.json").write_text(pibench("plan", prototxt, "--json").out)
+    (tmp_path / "pyproject.toml").write_text('[tool.pibench]\ndevice = "rpi4b_2gb"\n')
+    table = tmp_path / "table"
+    table.mkdir()
+    for path in (Path(paper.__file__).parent / "tables/a53-openblas").iterdir():
+        (table / path.name).write_bytes(path.read_bytes())
+    pibench("reconcile", records, "--write-baseline", "accepted.json")
+    commands = [
+        (("report", records, "-o", "r.csv", "--json"), 0),
+        (("reconcile", records, "paper"), 1),
+        (("reconcile", "plan.json", "predicted", "--json"), 2),
+        (("reconcile", records, "--baseline", "accepted.json"), 0),
+        (("predict", prototxt, "--calibration", "rates.json", "--json"), 0),
+        (("plan", prototxt, "--json"), 0),
+        (("reproduce", "--table", table, "--json"), 0),
+    ]
+    before = [pibench(*words, code=code) for words, code in commands]
+    for path in [*tmp_path.glob("*.*"), *table.iterdir()]:
+        path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    assert [pibench(*words, code=code) for words, code in commands] == before
+    pibench("sweep", "study.toml", "--out", "study", "--dry-run")
 
 
 def test_a_network_without_a_record_is_reported(pibench: Pibench, records: Path) -> None:
