@@ -143,14 +143,17 @@ def run_with_progress(
 
     options = choose(options, say)
     names = network_labels(loaded)
-    by_hash = {network.sha256: name for network, name in zip(loaded, names, strict=True)}
+    by_file = {
+        (network.sha256, network.recorded_source): name
+        for network, name in zip(loaded, names, strict=True)
+    }
     with Progress(len(loaded), quiet=quiet, names=names) as progress:
 
         def on_each(record: Record) -> None:
             if made is not None:
                 made.append(record)
             on_record(record)
-            progress.on_record(record, by_hash[record.network_sha256])
+            progress.on_record(record, by_file[record.network_sha256, record.network_source])
 
         return run_all(
             loaded,
@@ -168,7 +171,7 @@ def report_blobs(records: Sequence[Record], options: RunOptions) -> None:
 
     if not options.keep or options.blobs is None:
         return
-    names = labels_of(records)
+    names = labels_of(records, by_file=True)
     for record in records:
         kept = record.kept_blobs
         if kept is None:

@@ -139,7 +139,9 @@ def latest(records: Sequence[Record]) -> list[Record]:
     return [records[index] for index in sorted(places, key=places.__getitem__)]
 
 
-def labels(runs: Sequence[Run], *, beside: Collection[str] = ()) -> list[str]:
+def labels(
+    runs: Sequence[Run], *, beside: Collection[str] = (), by_file: bool = False
+) -> list[str]:
     """Name runs so that no two different ones have the same name.
 
     A name is the network's. If several networks share it, the shortest distinguishing end of the
@@ -149,17 +151,22 @@ def labels(runs: Sequence[Run], *, beside: Collection[str] = ()) -> list[str]:
     Args:
         runs: All runs that are shown together.
         beside: Options that are shown next to the name, and are therefore not part of it.
+        by_file: Whether runs of two files differ even if the files have the same content.
 
     Returns:
         A name for each run, in the given order.
     """
+
+    def key(run: Run) -> tuple[Any, ...]:
+        return (*run.identity, run.network_source) if by_file else run.identity
+
     distinct: dict[Any, Run] = {}
     for run in runs:
-        distinct.setdefault(run.identity, run)
-    networks = _network_names(distinct.values())
+        distinct.setdefault(key(run), run)
+    networks = _network_names(distinct, by_file=by_file)
     groups: dict[Any, list[Run]] = defaultdict(list)
-    for identity, run in distinct.items():
-        groups[networks[identity], *(getattr(run, name) for name in beside)].append(run)
+    for one, run in distinct.items():
+        groups[networks[one], *(getattr(run, name) for name in beside)].append(run)
     named: dict[Any, str] = {}
     taken: set[tuple[Any, ...]] = set()
     for (network, *shown), group in groups.items():
@@ -174,18 +181,20 @@ def labels(runs: Sequence[Run], *, beside: Collection[str] = ()) -> list[str]:
             numbered = chain([label], (f"{label} #{number}" for number in count(2)))
             label = next(one for one in numbered if (one, *shown) not in taken)
             taken.add((label, *shown))
-            named[run.identity] = label
-    return [named[run.identity] for run in runs]
+            named[key(run)] = label
+    return [named[key(run)] for run in runs]
 
 
-def labels_of(records: Sequence[Record], *, beside: Collection[str] = ()) -> dict[str, str]:
-    """Name the runs of records; the names are by the records' ids."""
-    found = labels([run_of(record) for record in records], beside=beside)
+def labels_of(
+    records: Sequence[Record], *, beside: Collection[str] = (), by_file: bool = False
+) -> dict[str, str]:
+    """Name the runs of records as `labels` does; the names are by the records' ids."""
+    found = labels([run_of(record) for record in records], beside=beside, by_file=by_file)
     return dict(zip((record.record_id for record in records), found, strict=True))
 
 
 def network_labels(networks: Sequence[Runnable]) -> list[str]:
-    """Name networks that were loaded, as `labels` does."""
+    """Name networks that were loaded, as `labels` does, and files of one content by their paths."""
     return labels(
         [
             Run(
@@ -199,6 +208,7 @@ def network_labels(networks: Sequence[Runnable]) -> list[str]:
         ],
         # One call has one batch for all networks, but a file may define its own.
         beside=("batch",) if len({one.batch for one in networks}) == 1 else (),
+        by_file=True,
     )
 
 
@@ -231,27 +241,28 @@ def _is_superseded(earlier: Run, later: Run, *, lost: bool) -> bool:
     return all(one == other or (lost and one is None) for one, other in pairs)
 
 
-def _network_names(runs: Iterable[Run]) -> dict[Any, str]:
-    """Name the networks of runs, by the runs' identities; other batches may share a name."""
-    by_name: dict[str, list[Run]] = defaultdict(list)
-    for run in runs:
-        by_name[run.network].append(run)
+def _network_names(runs: Mapping[Any, Run], *, by_file: bool) -> dict[Any, str]:
+    """Name the networks of runs, by the runs' keys; other batches may share a name."""
+    by_name: dict[str, list[Any]] = defaultdict(list)
+    for key, run in runs.items():
+        by_name[run.network].append(key)
     found: dict[Any, str] = {}
-    for name, group in by_name.items():
-        several = len({run.network_sha256 for run in group}) > 1
+    for name, keys in by_name.items():
+        group = [runs[key] for key in keys]
+        several = by_file or len({run.network_sha256 for run in group}) > 1
         ends = _ends({run.network_source or "" for run in group}) if several else {}
-        alike: dict[Any, list[Run]] = defaultdict(list)
-        for run in group:
+        alike: dict[Any, list[Any]] = defaultdict(list)
+        for key, run in zip(keys, group, strict=True):
             label, end = name, ends.get(run.network_source or "", "")
             if end:
                 # The name of a file's network often equals the file's name.
                 label = end if PurePath(end).stem == name else f"{name} ({end})"
-            alike[label, run.batch, run.input_size].append(run)
+            alike[label, run.batch, run.input_size].append(key)
         for (label, *_), same in alike.items():
-            digits = _digits({run.network_sha256 or "" for run in same})
-            for run in same:
-                hashed = digits.get(run.network_sha256 or "")
-                found[run.identity] = f"{label}, {hashed}" if hashed else label
+            digits = _digits({runs[key].network_sha256 or "" for key in same})
+            for key in same:
+                hashed = digits.get(runs[key].network_sha256 or "")
+                found[key] = f"{label}, {hashed}" if hashed else label
     return found
 
 

@@ -89,7 +89,8 @@ def names_of(answers: Sequence[dict[str, Any]]) -> list[str]:
     keys = ("network", "network_sha256", "network_source", "batch")
     runs = [Run(**{key: answer[key] for key in keys}) for answer in answers]
     # One call has one batch for all networks, but a file may define its own.
-    return labels(runs, beside=("batch",) if len({run.batch for run in runs}) == 1 else ())
+    one_batch = len({run.batch for run in runs}) == 1
+    return labels(runs, beside=("batch",) if one_batch else (), by_file=True)
 
 
 def print_details(name: str, answer: dict[str, Any], steps: Sequence[Step], to: Console) -> None:

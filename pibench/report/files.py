@@ -90,7 +90,7 @@ def bencher(report: Report) -> str:
     A measure is named after where its figure comes from, so that an emulated time is never
     compared with a board's. Runs that did not complete have none.
     """
-    names = labels_of(report.records, beside=("device", "source", "protocol"))
+    names = labels_of(report.records)
     found: dict[str, dict[str, dict[str, float]]] = {}
     for record in report.records:
         if record.evidence.exit_status != 0:
@@ -100,11 +100,10 @@ def bencher(report: Report) -> str:
             value = getattr(record, field)
             if value is not None:
                 kind = record.provenance[field].kind
-                measures[f"{measure}-{kind}"] = {"value": value}
-        interval = record.latency_interval
-        for measure, figures in measures.items():
-            if interval is not None and measure.startswith("latency"):
-                figures |= {"lower_value": interval.low_ms, "upper_value": interval.high_ms}
+                figures = measures[f"{measure}-{kind}"] = {"value": value}
+                interval = record.latency_interval if field == "latency_ms" else None
+                if interval is not None:
+                    figures |= {"lower_value": interval.low_ms, "upper_value": interval.high_ms}
     return json.dumps(found, indent=2, allow_nan=False) + "\n"
 
 

@@ -34,8 +34,8 @@ _DEFAULT_REPEATS: Final = 5
 def print_records(records: Sequence[Record], *, to: Console | None = None) -> None:
     """Print a table of records, and below it the evidence of each verdict."""
     to = to or console()
-    to.print(table(records))
-    names = labels_of(records)
+    names = labels_of(records, by_file=True)
+    to.print(table(records, names=names))
     for record in records:
         summary = f"{names[record.record_id]}: {record.verdict}, {record.evidence.summary}"
         to.print(printable(summary))

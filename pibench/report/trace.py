@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pibench._version import __version__
 from pibench.plan.answers import resident_by_kind
+from pibench.records.identity import network_labels
 from pibench.report.text import MIB, mib, visible
 
 if TYPE_CHECKING:
@@ -45,8 +46,9 @@ def trace_text(
         predictions: predicted forward passes.
     """
     events: list[dict[str, Any]] = []
-    for number, planned in enumerate(plans, 1):
-        events += _of_plan(planned, device, number)
+    names = network_labels([planned.network for planned in plans])
+    for number, (name, planned) in enumerate(zip(names, plans, strict=True), 1):
+        events += _of_plan(planned, name, device, number)
     for number, one in enumerate(predictions, len(plans) + 1):
         events += _of_prediction(one, number)
     trace = {
@@ -64,9 +66,9 @@ def trace_text(
     return json.dumps(trace, separators=(",", ":"), allow_nan=False) + "\n"
 
 
-def _of_plan(planned: Plan, device: Device, pid: int) -> Iterator[dict[str, Any]]:
+def _of_plan(planned: Plan, network: str, device: Device, pid: int) -> Iterator[dict[str, Any]]:
     batch = planned.network.batch_under(planned.protocol)
-    name = f"{planned.network.name}, {planned.protocol}, batch {batch}, planned for {device.id}"
+    name = f"{network}, {planned.protocol}, batch {batch}, planned for {device.id}"
     yield from _names(pid, name, f"steps ({_AXIS})")
     by_kind = resident_by_kind(planned)
     # A counter without a value keeps its last one: all kinds are in each event.

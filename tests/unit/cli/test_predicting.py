@@ -253,3 +253,23 @@ def test_a_boards_factors_predict_in_place_of_its_stacks_table(
         (("--validate",), "--validate is for rates"),
     ):
         assert problem in pibench("predict", "--calibration", "pi.json", *options, code=2).line
+
+
+def test_two_files_of_one_network_stand_apart_in_every_output(pibench: Pibench) -> None:
+    pibench("networks", "export", "SqueezeNet V1.1", "a")
+    (one,) = Path("a").glob("*.prototxt")
+    other = Path("b") / one.name
+    other.parent.mkdir()
+    other.write_bytes(one.read_bytes())
+    outputs = ("-o", "latency.md", "-o", "latency.xml")
+    printed = pibench("predict", one, other, "--max-ms", "1000", *outputs).out
+    planned = pibench("plan", one, other, "-o", "trace.json").out
+    outputs = (
+        printed,
+        planned,
+        *(Path(name).read_text() for name in ("latency.md", "latency.xml", "trace.json")),
+    )
+    for text in outputs:
+        words = text.replace("\\", "")
+        assert "(a/" in words
+        assert "(b/" in words

@@ -203,6 +203,16 @@ def test_a_network_that_is_called_like_another_ones_run_has_a_number(make_record
     assert labels(runs) == ["AlexNet, seed 7", "AlexNet, seed 7 #2", "AlexNet"]
 
 
+def test_files_of_one_content_are_told_apart_on_request(make_record: Make) -> None:
+    same = [deploy("a/deploy.prototxt", A), deploy("b/deploy.prototxt", A)]
+    runs = [run_of(made(make_record, **one)) for one in (*same, same[0])]
+    assert len({*labels(runs)}) == 1
+    paths = ["a/deploy.prototxt", "b/deploy.prototxt", "a/deploy.prototxt"]
+    assert labels(runs, by_file=True) == paths
+    runs.append(run_of(made(make_record, **deploy("c/deploy.prototxt", B))))
+    assert labels(runs, by_file=True) == [*paths, "c/deploy.prototxt"]
+
+
 def test_what_stands_beside_a_name_is_not_in_it(make_record: Make) -> None:
     runs = [run_of(made(make_record, **one)) for one in ({}, SYSROOT, {"batch": 4})]
     assert labels(runs, beside=("source", "batch")) == ["AlexNet"] * 3

@@ -11,7 +11,7 @@ import pytest
 from junitparser import JUnitXml
 
 from pibench.errors import InvalidInputError
-from pibench.records.schema import Evidence, Provenance
+from pibench.records.schema import Evidence, LatencyInterval, Provenance
 from pibench.report.cases import junit
 from pibench.report.content import build
 from pibench.report.files import bencher, markdown
@@ -174,3 +174,27 @@ def test_bencher_gets_figures_by_their_source(make_record: Callable[..., Record]
     assert ended.latency_interval is None
     kind = ended.provenance["latency_ms"].kind
     assert of_ended[f"latency-ms-{kind}"] == {"value": ended.latency_ms}
+
+
+def test_bencher_has_a_name_and_an_interval_for_each_run(
+    make_record: Callable[..., Record],
+) -> None:
+    evidence = Evidence(summary="ended", exit_status=0)
+    times_ms = {"rpi3b": 100.0, "rpi3b_plus": 80.0}
+    records = [
+        make_record(
+            device=device,
+            latency_ms=time_ms,
+            latency_interval=LatencyInterval(
+                low_ms=time_ms - 1, high_ms=time_ms + 1, confidence=0.95
+            ),
+            evidence=evidence,
+        )
+        for device, time_ms in times_ms.items()
+    ]
+    found = [
+        one["latency-ms-emulated"] for one in json.loads(bencher(build(merge(records)))).values()
+    ]
+    assert [[*one.values()] for one in found] == [
+        [one, one - 1, one + 1] for one in times_ms.values()
+    ]
