@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,7 @@ from pibench.cli import options as opt
 from pibench.cli.output import ignore_broken_pipe, print_json, print_line, print_timings, say
 from pibench.cli.report import write_page
 from pibench.cli.run import make_folder, run_with_progress
-from pibench.errors import InterruptedByUserError, InvalidInputError
+from pibench.errors import InterruptedByUserError, InvalidInputError, PibenchError
 from pibench.setups import DEFAULT
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pibench.crosscheck.estimated import RamBySetup
     from pibench.crosscheck.paper import Paper
     from pibench.errors import ExitCode
+    from pibench.latency.model import Prediction
     from pibench.networks.network import Network
     from pibench.records.schema import Record
     from pibench.records.store import RecordStore
@@ -383,13 +385,9 @@ def reproduce_paper(
             print()
         names = ", ".join(path.name for path in (files.claims_json, files.claims_csv))
         log(f"written: {files.records}, {names}")
-    try:
-        with timings.phase("report"):
-            write_page(files.report, made, loaded, only=wanted, predictions=predictions)
-    except Exception as error:
-        # All other output is complete: a failure of the page does not change the result.
-        say(f"{files.report} was not written: {type(error).__name__}: {error}")
-    else:
+    with timings.phase("report"):
+        unwritten = _page(files, made, loaded, wanted, predictions)
+    if unwritten is None:
         log(f"written: {files.report}")
     if as_json:
         answer = json.loads(files.claims_json.read_text(encoding="utf-8"))
@@ -397,7 +395,33 @@ def reproduce_paper(
         print_json(answer | ({"timings": phases} if timed else {}))
     elif timed:
         print_timings()
+    if isinstance(unwritten, PibenchError):
+        raise unwritten
     return exit_code(claims)
+
+
+def _page(
+    files: FilesOfRun,
+    made: Sequence[Record],
+    loaded: Sequence[Network],
+    wanted: Sequence[str],
+    predictions: Sequence[Prediction],
+) -> Exception | None:
+    """Write the page; return why it could not be written: all other output comes first."""
+    from pibench.file_io import host_error
+
+    try:
+        write_page(files.report, made, loaded, only=wanted, predictions=predictions)
+    except (PibenchError, OSError) as error:
+        fault = host_error(error, files.folder) if isinstance(error, OSError) else error
+        command = shlex.join(["pibench", "report", str(files.records), "-o", str(files.report)])
+        fault.hint = ", then: ".join(filter(None, [fault.hint, command]))
+        return fault
+    except Exception as error:
+        # A fault of the page does not change the result.
+        say(f"{files.report} was not written: {type(error).__name__}: {error}")
+        return error
+    return None
 
 
 def _paper_networks(only: str | None) -> list[str]:

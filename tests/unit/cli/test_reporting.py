@@ -15,11 +15,12 @@ from junitparser import JUnitXml
 
 from pibench.cli import reproduce
 from pibench.crosscheck import paper
-from pibench.errors import HostError
+from pibench.errors import HostError, InvalidInputError
 from pibench.latency import rates
 from pibench.records.schema import Limits, LimitSet
 from pibench.records.store import RecordStore, to_json
 from pibench.runner.options import RunOptions
+from tests.mounts import small_disk
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
@@ -299,21 +300,51 @@ def test_one_folder_keeps_targets_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("nothing_runs")
-@pytest.mark.parametrize("fault", [HostError("disk full"), KeyError("surprise")])
 def test_a_page_that_fails_loses_nothing_else(
-    fault: Exception,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise fault
+        raise KeyError("surprise")
 
     monkeypatch.setattr(reproduce, "write_page", fail)
     assert reproduce.reproduce_paper("AlexNet", RunOptions(), tmp_path) == 0
     output = capsys.readouterr()
     assert "1 of 1 agree" in output.out
-    assert f"{tmp_path}/report.html was not written: {type(fault).__name__}" in output.err
+    assert f"{tmp_path}/report.html was not written: KeyError" in output.err
     assert {path.name for path in tmp_path.iterdir()} == {
         "records.jsonl", "claims.json", "claims.csv",
     }  # fmt: skip
+
+
+@pytest.mark.usefixtures("nothing_runs")
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_disk_that_is_full_at_the_page_is_an_error_and_what_was_made_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    # Records and claims take a few pages, the report hundreds.
+    folder = tmp_path / "a disk"
+    folder.mkdir()
+    with small_disk(folder, 128 << 10):
+        with pytest.raises(HostError) as refused:
+            reproduce.reproduce_paper("AlexNet", RunOptions(), folder, as_json=as_json)
+        kept = {path.name for path in folder.iterdir()}
+        assert len(RecordStore(folder / "records.jsonl").read()) == 1
+    assert kept == {"records.jsonl", "claims.json", "claims.csv"}
+    line = refused.value.line()
+    assert refused.value.exit_code == 3
+    assert line.startswith(f"{folder}/report.html: not written: No space left on device; ")
+    assert line.endswith(
+        f"on a disk with room, then: pibench report '{folder}/records.jsonl' -o "
+        f"'{folder}/report.html'"
+    )
+    assert ('"agrees": true' if as_json else "1 of 1 agree") in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_a_page_that_cannot_have_its_name_is_invalid_input(tmp_path: Path) -> None:
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(InvalidInputError, match="not written: Is a directory"):
+        reproduce.reproduce_paper("AlexNet", RunOptions(), tmp_path)
+    assert len(RecordStore(tmp_path / "records.jsonl").read()) == 1
