@@ -169,7 +169,12 @@ def _remedies(planned: Plan, device: Device) -> Iterator[Remedy]:
         try:
             if _is_too_large(changed, under, planned.environment, device):
                 return
-            found = plan(changed, protocol=under, environment=planned.environment)
+            found = plan(
+                changed,
+                protocol=under,
+                environment=planned.environment,
+                most_bytes=device.usable_bytes,
+            )
         except InvalidInputError:
             return
         judged = judge(found, device)

@@ -234,7 +234,12 @@ def other_engines(planned: Plan, device: Device) -> list[OtherEngine]:
                 continue
             environment = replace(planned.environment, engine=engine, setup=DEFAULT)
             try:
-                other = plan(planned.network, protocol="inference", environment=environment)
+                other = plan(
+                    planned.network,
+                    protocol="inference",
+                    environment=environment,
+                    most_bytes=device.usable_bytes,
+                )
             except InvalidInputError:
                 continue
             judged = judge(other, device)
@@ -261,7 +266,8 @@ def least_peak_bytes(network: Network, protocol: Protocol, environment: Environm
     """Return a lower bound of the peak with Caffe, which takes a quarter of a plan's time.
 
     At the end of its first pass Caffe has every parameter and the output of every layer that makes
-    one of its own; `caffe time` then fills the gradient of every parameter.
+    one of its own; `caffe time` then fills the gradient of every parameter. A BatchNorm has two
+    copies of its bottom, and `caffe time` fills its bottom's gradient.
     """
     found = network.shapes_under(protocol)
     passes = 2 if protocol == "caffe-time" else 1
@@ -273,7 +279,14 @@ def least_peak_bytes(network: Network, protocol: Protocol, environment: Environm
         # A Concat of one blob shares it.
         and (layer.type != "Concat" or len(layer.bottom) > 1)
     )
-    numbers = passes * found.parameter_count + activations
+    copies = 0
+    for layer, bottoms, sources in zip(found.layers, found.bottoms, found.sources, strict=True):
+        if layer.type == "BatchNorm":
+            writer = found.layers[sources[0][0]]
+            # What is written in place has the gradient of the blob before.
+            fills = protocol == "caffe-time" and layer.bottom[0] not in writer.bottom
+            copies += (2 + fills) * math.prod(bottoms[0])
+    numbers = passes * found.parameter_count + activations + copies
     return environment.program(protocol).baseline_bytes + FLOAT_BYTES * numbers
 
 

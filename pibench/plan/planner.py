@@ -6,6 +6,7 @@ other engines (`engines`).
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
@@ -109,16 +110,23 @@ class Plan(Displayed):
 
 
 def plan(
-    network: Network, *, protocol: Protocol, environment: Environment, backward: bool = True
+    network: Network,
+    *,
+    protocol: Protocol,
+    environment: Environment,
+    backward: bool = True,
+    most_bytes: float = math.inf,
 ) -> Plan:
     """Replay `protocol` with `network` in `environment`; without `backward`, no backward pass.
 
+    With `most_bytes` the replay of a network that takes more ends there, and is an error.
+
     Raises:
         InvalidInputError: Caffe would abort on the network, or the environment's engine computes
-            something else, or has no plan.
+            something else, or has no plan. TooMuchError: its peak is above `most_bytes`.
     """
     if not environment.is_caffe:
-        return _other_engine(network, protocol, environment)
+        return _other_engine(network, protocol, environment, most_bytes)
     program = environment.program(protocol)
     process = Process(
         program.program_bytes,
@@ -133,6 +141,7 @@ def plan(
             environment.max_threads,
             job_table=environment.parameters.job_table,
         ),
+        most_bytes,
     )
     proto = network.net
     definition_bytes = proto.ByteSize()
@@ -156,14 +165,16 @@ def plan(
     )
 
 
-def _other_engine(network: Network, protocol: Protocol, environment: Environment) -> Plan:
+def _other_engine(
+    network: Network, protocol: Protocol, environment: Environment, most_bytes: float
+) -> Plan:
     """Replay a forward pass of the environment's engine."""
     from pibench.plan import engines  # noqa: PLC0415  (start-up time)
 
     engine = engines.checked(network, protocol, environment)
     program = environment.program(protocol)
     heap = Heap(largest_unmapped_bytes=program.largest_unmapped_bytes)
-    process = Process(program.program_bytes, heap, None)
+    process = Process(program.program_bytes, heap, None, most_bytes)
     engines.replay(process, network, engine, environment.threads, program.loading_bytes)
     return Plan(
         network=network,

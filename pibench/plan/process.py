@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from pibench.errors import InvalidInputError
 from pibench.plan.malloc import Block, Heap
 
 if TYPE_CHECKING:
@@ -61,11 +62,25 @@ class Step(NamedTuple):
     peak_bytes: int
 
 
-class Process:
-    """Replay memory accesses; `resident_bytes` includes the program itself."""
+class TooMuchError(InvalidInputError):
+    """A network takes more memory than there is."""
 
-    def __init__(self, program_bytes: int, heap: Heap, blas: PackingBuffers | None) -> None:
+
+class Process:
+    """Replay memory accesses; `resident_bytes` includes the program itself.
+
+    The replay ends with TooMuchError once more than `most_bytes` are resident.
+    """
+
+    def __init__(
+        self,
+        program_bytes: int,
+        heap: Heap,
+        blas: PackingBuffers | None,
+        most_bytes: float = math.inf,
+    ) -> None:
         self.program_bytes = program_bytes
+        self.most_bytes = most_bytes
         self.heap = heap
         self.blas = blas
         self.steps: list[Step] = []
@@ -154,5 +169,7 @@ class Process:
         peak = rest + heap.peak_bytes
         if peak > self.peak_bytes:
             self.peak_bytes, self.peak_step = peak, len(self.steps)
+            if peak > self.most_bytes:
+                raise TooMuchError(f"more than {self.most_bytes} bytes")
         self.steps.append(Step(phase, layer, rest + heap.resident_bytes, peak))
         heap.peak_bytes = heap.resident_bytes

@@ -80,9 +80,10 @@ def places(nodes: Sequence[Node], file_name: str) -> Iterator[tuple[Node, Blob, 
     at = _string_bytes(len(file_name.encode()))
     for node in nodes:
         blobs = [(blob, *_blob_bytes(blob)) for blob in node.params]
-        body = _head_bytes(node) + sum(1 + _varint_bytes(size) + size for _, _, size in blobs)
+        layer = _head_bytes(node)
+        body = layer + sum(1 + _varint_bytes(size) + size for _, _, size in blobs)
         at += 2 + _varint_bytes(body)
-        start = at + _head_bytes(node)
+        start = at + layer
         for blob, head, size in blobs:
             start += 1 + _varint_bytes(size)
             yield node, blob, start + head

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, Final, TypeVar
-
-import numpy as np
+from math import prod
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
 from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.engines.caffe import caffemodel, forks, topology
@@ -22,11 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from pibench.engines.caffe.shapes import Shapes
 
-    Array = NDArray[np.float32]
+    Array: TypeAlias = NDArray[np.float32]
 
 File = TypeVar("File")
 
@@ -61,6 +61,49 @@ class Node:
         return index % len(self.ins[0])
 
 
+class StandIn:
+    """A parameter of which only the shape matters: an array of ones, without NumPy.
+
+    A plan checks each network, and to import NumPy takes longer than to plan one.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.size = prod(shape)
+
+    @property
+    def T(self) -> StandIn:  # noqa: N802  (NumPy's name for it)
+        """The transpose."""
+        return StandIn(self.shape[::-1])
+
+    def reshape(self, *shape: int) -> StandIn:
+        """Return it in another shape; one axis may be -1."""
+        known = -prod(shape) if -1 in shape else 1
+        return StandIn(tuple(self.size // known if axis == -1 else axis for axis in shape))
+
+    def swapaxes(self, first: int, second: int) -> StandIn:
+        """Return it with two axes exchanged."""
+        axes = list(self.shape)
+        axes[first], axes[second] = axes[second], axes[first]
+        return StandIn(tuple(axes))
+
+    def __getitem__(self, _: int) -> float:
+        return 1.0
+
+    def __mul__(self, _: object) -> StandIn:
+        return self
+
+    def __add__(self, _: object) -> StandIn:
+        return self
+
+    def __gt__(self, _: object) -> StandIn:
+        return self
+
+    def all(self) -> bool:
+        """Return whether all of its values are other than 0."""
+        return True
+
+
 @dataclass
 class Graph:
     """The nodes in order, those of type Input too, and the network's ends."""
@@ -83,7 +126,7 @@ class Graph:
 def build(found: Shapes, weights: Path | None, *, stand_ins: bool = False) -> Graph:
     """Return the graph of a network with the parameters in `weights`, or without any.
 
-    With `stand_ins` parameters have their shapes, and are all 1 without taking memory.
+    With `stand_ins` parameters have their shapes, and no values.
 
     Raises:
         InvalidInputError: The file lacks parameters of the network.
@@ -95,9 +138,8 @@ def build(found: Shapes, weights: Path | None, *, stand_ins: bool = False) -> Gr
     if weights:
         parameters = _parameters(found, weights)
     elif stand_ins:
-        one = np.float32(1)
         parameters = [
-            tuple(np.broadcast_to(one, shape) for shape in shapes) for shapes in found.weights
+            tuple(cast("Array", StandIn(shape)) for shape in shapes) for shapes in found.weights
         ]
     same: dict[str, str] = {}
     outputs: dict[str, tuple[str, Shape]] = {}
@@ -195,7 +237,7 @@ def _parameters(found: Shapes, path: Path) -> list[tuple[Array, ...]]:
                     path, topology.place(layer), f"the file has no parameter of {times(shape)}",
                     hint="give the weights that belong to this network",
                 )  # fmt: skip
-            blobs.append(values[key].reshape(shape).astype(np.float32, copy=False))
+            blobs.append(values[key].reshape(shape).astype("float32", copy=False))
         result.append(tuple(blobs))
     return result
 
@@ -215,6 +257,8 @@ def numbers_of(node: Node) -> list[Array]:
     fillers *= len(node.outs) if len(fillers) == 1 else 1
     if any(filler.type != "constant" for filler in fillers):
         raise Inexact("with random values")
+    import numpy as np  # noqa: PLC0415  (see StandIn)
+
     return [
         np.full(shape, filler.value, np.float32)
         for shape, filler in zip(node.outs, fillers, strict=True)
@@ -302,10 +346,17 @@ def statistics(node: Node) -> tuple[Array, Array, Array, Array, float]:
     if param.HasField("use_global_stats") and not param.use_global_stats:
         raise Inexact("that normalizes by its own input")
     mean, variance, factor = node.weights
-    part = np.float32(1 / factor[0] if factor[0] else 0)
-    return (
-        np.ones_like(mean), np.zeros_like(mean), mean * part, variance * part, param.eps,
-    )  # fmt: skip
+    part = 1 / factor[0] if factor[0] else 0
+    return filled(mean, 1), filled(mean, 0), mean * part, variance * part, param.eps
+
+
+def filled(like: Array, value: float) -> Array:
+    """Return an array of one value with the shape of another."""
+    if isinstance(like, StandIn):
+        return like
+    import numpy as np  # noqa: PLC0415  (see StandIn)
+
+    return np.full_like(like, value)
 
 
 def operand(node: Node) -> tuple[int, Shape]:

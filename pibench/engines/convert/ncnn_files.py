@@ -8,12 +8,11 @@ its docs/developer-guide/operators.md has them, and `-233KEY=COUNT,...` an array
 from __future__ import annotations
 
 import re
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from typing import IO, TYPE_CHECKING, Final
-
-import numpy as np
 
 from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.engines.caffe import forks
@@ -122,7 +121,7 @@ def _param(key: int, value: Number) -> str:
 
 def _number(value: float) -> str:
     """Return a number as text: ncnn tells a float from an integer by its point or exponent."""
-    return repr(float(np.float32(value))) if isinstance(value, float) else str(int(value))
+    return repr(array("f", [value])[0]) if isinstance(value, float) else str(int(value))
 
 
 def ends(graph: Graph) -> tuple[dict[str, str], dict[str, str]]:
@@ -278,7 +277,7 @@ def _batch_norm(files: NcnnFiles, node: Node) -> None:
         _scaled(files, node, *node.weights)
         return
     scale, shift, mean, variance, epsilon = of.statistics(node)
-    if not (variance + np.float32(epsilon) > 0).all():
+    if not (variance + float(epsilon) > 0).all():
         raise Inexact("with a variance of 0 and an eps of 0")
     params: dict[int, Number] = {0: mean.size, 1: float(epsilon)}
     files.put("BatchNorm", node.bottoms, node.tops, params, scale, mean, variance, shift)
@@ -319,10 +318,19 @@ def _scale_or_bias(files: NcnnFiles, node: Node) -> None:
     channels = node.ins[0][1]
     if shape and (axis, shape) != (1, (channels,)):
         raise Inexact("with values that are not one for each channel")
-    values = [np.broadcast_to(blob, (channels,)) for blob in node.weights]
+    values = [_for_channels(blob, channels) for blob in node.weights]
     if is_bias:
-        values.insert(0, np.ones(channels, np.float32))
+        values.insert(0, of.filled(values[0], 1))
     _scaled(files, node, values[0], values[1] if len(values) > 1 else None)
+
+
+def _for_channels(values: Array, channels: int) -> Array:
+    """Return one value for each channel, of as many or of a single one."""
+    if isinstance(values, of.StandIn) or values.shape == (channels,):
+        return values
+    import numpy as np  # noqa: PLC0415  (see StandIn)
+
+    return np.broadcast_to(values, (channels,))
 
 
 def _by_second(files: NcnnFiles, node: Node, axis: int, shape: Shape) -> None:
@@ -339,7 +347,7 @@ def _by_second(files: NcnnFiles, node: Node, axis: int, shape: Shape) -> None:
         channels = node.ins[0][1]
         if node.weights[0].shape[-1:] != (channels,) or prod(node.weights[0].shape) != channels:
             raise Inexact("with a bias that is not one for each channel")
-        ones = np.ones(channels, np.float32)
+        ones = of.filled(node.weights[0], 1)
         files.put("Scale", [top], node.tops, {0: channels, 1: 1}, ones, node.weights[0])
 
 

@@ -39,7 +39,12 @@ def checked(network: Network, protocol: Protocol, environment: Environment) -> E
             f"{engine.label} has no protocol {protocol}",
             hint=f"use --protocol {engine.protocols[0]}",
         )
-    engine.check(network.shapes_under(protocol), network.place)
+    found = network.shapes_under(protocol)
+    # Whatever its settings.
+    version = f"{engine.id}=={engine.wheel_version}"
+    if version not in found.computed_by:
+        engine.check(found, network.place)
+        found.computed_by.add(version)
     return engine
 
 

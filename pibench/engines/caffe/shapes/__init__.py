@@ -72,6 +72,8 @@ class Shapes:
     """How often each blob is read (see `topology.readers`)."""
     sources: list[list[topology.Source]] = field(default_factory=list)
     """The blob that each bottom of each of `layers` is."""
+    computed_by: set[str] = field(default_factory=set)
+    """Engines that are known to compute what Caffe does, with their versions."""
 
     def unfilled(self) -> Iterator[tuple[int, int]]:
         """Yield the layers with parameters that no weights file fills, and the layers it fills.
