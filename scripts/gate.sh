@@ -105,7 +105,7 @@ gate() {
                 --quiet --out "$out/records.jsonl" -- "${files[@]}" || code=$?
             [ ! -s "$out/records.jsonl" ] ||
                 pibench report "$out/records.jsonl" --require-fit \
-                    -o "$out/summary.md" -o "$out/gate.xml" -o "$out/report.html" ||
+                    -o "$out/summary.md" -o "$out/gate.xml" -o "$out/badge.svg" -o "$out/report.html" ||
                 code=$((code ? code : $?))
             ;;
         *) refuse "PIBENCH_MODE=$mode is neither plan nor run" ;;

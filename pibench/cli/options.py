@@ -477,6 +477,8 @@ Jobs = Annotated[
 RecordsOut = Annotated[
     Path | None, option("Append the records to this file (JSON lines).", "--out", "-o")
 ]
+_RUN_FILES: Final = "Append the records to this file (JSON lines), or write a badge (badge.svg)."
+RunOut = Annotated[list[Path] | None, option(_RUN_FILES, "--out", "-o")]
 _CASES: Final = (
     "For CI: write a Markdown summary (.md) or JUnit test cases (.xml); may be repeated."
 )

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 _OUT = (
-    "Output: .html, .md, .csv, .xml (JUnit), .png, .svg; may be repeated. "
+    "Output: .html, .md, .csv, .xml (JUnit), .bmf, .png, .svg, badge.svg; may be repeated. "
     "Default: Markdown on standard output."
 )
-_FORM = "html, markdown, csv, junit, png or svg, if not by the file's name."
+_FORM = "html, markdown, csv, junit, bencher, png, svg or badge, if not by the file's name."
 _NETWORK = "A network of your own in the records, to plan it; may be repeated."
 _REQUIRE_FIT = (
     "Report only whether every network fits, nothing of the paper; exit with 1 unless all do."

@@ -39,7 +39,7 @@ def run(
     repeats: opt.Repeats = 5,
     threads: opt.Threads = None,
     timeout_s: opt.Timeout = None,
-    out: opt.RecordsOut = None,
+    out: opt.RunOut = None,
     seed: opt.Seed = 0,
     blas: opt.BlasName = "openblas",
     setup: opt.SetupName = DEFAULT,
@@ -64,13 +64,14 @@ def run(
 
     Example: pibench run MobileNet my/model.prototxt --json
     """
-    from pibench.file_io import keep_inputs
+    from pibench.file_io import keep_inputs, write_whole
+    from pibench.report.badge import of_records
 
     specs, weights = opt.with_weights(specs, weights)
-    if out is not None:
-        # Records are appended, also to a file that holds something else.
-        given = [Path(spec) for spec in specs] + ([] if weights is None else [weights])
-        keep_inputs([out], [path for path in given if path.is_file()])
+    # Records are appended, also to a file that holds something else.
+    given = [Path(spec) for spec in specs] + ([] if weights is None else [weights])
+    keep_inputs(out or [], [path for path in given if path.is_file()])
+    store, badges = _outputs(out or [])
     keep = tuple(opt.words(keep_blobs) or ())
     target = opt.target_of(context, target, machine, fresh_boot)
     engine, protocol = opt.engine_and_protocol(locals(), specs, by_file=True)
@@ -78,11 +79,27 @@ def run(
     if "reserve" in opt.settings_of(context):
         options = _without_reserve_on_a_board(options)
     loaded = opt.load_runnable(specs, options)
-    records = run_and_show(loaded, options, out, quiet=quiet, as_json=as_json)
+    records = run_and_show(loaded, options, store, quiet=quiet, as_json=as_json)
+    for path in badges:
+        write_whole(path, of_records(records).svg())
     report_blobs(records, options)
     if timings:
         print_timings()
     raise typer.Exit(exit_code_of(records, loaded, require_fit=require_fit))
+
+
+def _outputs(out: Sequence[Path]) -> tuple[Path | None, list[Path]]:
+    """Return the file for records, and those for badges. Raises InvalidInputError for several."""
+    from pibench.report.badge import is_badge
+
+    badges = [path for path in out if is_badge(path)]
+    stores = [path for path in out if path not in badges]
+    if len(stores) > 1:
+        raise InvalidInputError(
+            f"-o {stores[0]} and -o {stores[1]}: records are appended to one file",
+            hint="leave one out; other formats: pibench report",
+        )
+    return next(iter(stores), None), badges
 
 
 def _without_reserve_on_a_board(options: RunOptions) -> RunOptions:

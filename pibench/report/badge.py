@@ -10,8 +10,10 @@ from pibench.report.text import mib, visible
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from pathlib import Path
 
     from pibench.devices import Device
+    from pibench.records.schema import Record
 
 ENDING: Final = "badge.svg"
 """How the name of such a file ends."""
@@ -90,6 +92,44 @@ def of_plans(
     if refused:
         message += f", {len(refused)} refused"
     return Badge(label=label, message=message, colour=colour, title=f"{label}: {message}, planned")
+
+
+def of_records(records: Sequence[Record]) -> Badge:
+    """Return the badge of runs: the peak of one network and where it is from, or how many fit."""
+    boards = {record.device for record in records}
+    board = boards.pop() if len(boards) == 1 else "its device"
+    kinds = {record.provenance["peak_rss_bytes"].kind for record in records} - {"unavailable"}
+    known = ", ".join(sorted(kinds))
+    if len(records) == 1:
+        (record,) = records
+        label = _LABELS.get(record.verdict, f"{record.verdict} on {{}}").format(board)
+        peak, headroom = record.peak_rss_bytes, record.headroom_bytes
+        sizes = "peak unknown"
+        if peak is not None:
+            bound = "" if record.evidence.exit_status == 0 else "at least "
+            sizes = f"{bound}{mib(peak)} MiB"
+            if headroom is not None:
+                sizes = f"{bound}{mib(peak)} of {mib(peak + headroom)} MiB"
+        message = ", ".join(filter(None, [sizes, known]))
+        colour = _COLOURS.get(record.verdict, _UNKNOWN)
+        return Badge(
+            label=label,
+            message=message,
+            colour=colour,
+            title=f"{record.network} {label}: {message}",
+        )
+    fitting = sum(record.verdict == "fit" for record in records)
+    label = f"fits {board}"
+    message = ", ".join(filter(None, [f"{fitting} of {len(records)} runs", known]))
+    colour = _COLOURS["fit"] if fitting == len(records) else _UNKNOWN
+    if any(record.verdict == "no-fit" for record in records):
+        colour = _COLOURS["no-fit"]
+    return Badge(label=label, message=message, colour=colour, title=f"{label}: {message}")
+
+
+def is_badge(path: Path) -> bool:
+    """Return whether a file's name is that of a badge."""
+    return path.name.lower().endswith(ENDING)
 
 
 def _short(text: str) -> str:

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from pibench.errors import InvalidInputError
 from pibench.records.identity import labels_of
-from pibench.report import ledger, runs
+from pibench.report import badge, ledger, runs
 from pibench.report.tables import escape_markdown as text
 from pibench.report.tables import to_markdown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from pibench.report.content import Report
 
-Form = Literal["html", "markdown", "csv", "junit", "bencher", "png", "svg"]
+Form = Literal["html", "markdown", "csv", "junit", "bencher", "png", "svg", "badge"]
 FORMS: Final[tuple[Form, ...]] = get_args(Form)
 _BY_ENDING: Final[dict[str, Form]] = {
     ".html": "html", ".htm": "html", ".md": "markdown", ".csv": "csv", ".xml": "junit",
@@ -28,6 +28,8 @@ _BY_ENDING: Final[dict[str, Form]] = {
 
 def form_of(path: Path) -> Form:
     """Return the format for a file name. Raises InvalidInputError."""
+    if badge.is_badge(path):
+        return "badge"
     form = _BY_ENDING.get(path.suffix.lower())
     if form is None:
         raise InvalidInputError.at(
@@ -65,8 +67,6 @@ def rendered(report: Report, form: Form, *, sources: Sequence[str] = ()) -> str 
         from pibench.report.page import render  # noqa: PLC0415
 
         return render(report, sources=sources)
-    if form == "markdown":
-        return markdown(report)
     if form == "csv":
         from pibench.report.frames import csv_text  # noqa: PLC0415
 
@@ -75,13 +75,13 @@ def rendered(report: Report, form: Form, *, sources: Sequence[str] = ()) -> str 
         from pibench.report.cases import junit  # noqa: PLC0415
 
         return junit(report)
-    if form == "bencher":
-        return bencher(report)
-    # Without a home directory it warns about its own folders, which does not affect the image.
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    from pibench.report.plots import overview  # noqa: PLC0415
+    if form in ("png", "svg"):
+        # Without a home directory it warns about its own folders, which does not affect the image.
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
+        from pibench.report.plots import overview  # noqa: PLC0415
 
-    return overview(report, form)
+        return overview(report, form)
+    return _TEXTS[form](report)
 
 
 def bencher(report: Report) -> str:
@@ -141,3 +141,10 @@ def markdown(report: Report) -> str:
     if report.superseded:
         lines += [f"{report.superseded} earlier records of the same runs were superseded.", ""]
     return "\n".join(lines)
+
+
+_TEXTS: Final[Mapping[Form, Callable[[Report], str]]] = {
+    "markdown": markdown,
+    "bencher": bencher,
+    "badge": lambda report: badge.of_records(report.records).svg(),
+}

@@ -8,12 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from junitparser import JUnitXml
 
-from pibench.cli import reproduce
+from pibench.cli import reproduce, run
 from pibench.crosscheck import paper
 from pibench.errors import HostError, InvalidInputError
 from pibench.latency import rates
@@ -79,6 +79,50 @@ def test_texts_may_begin_with_a_byte_order_mark(
         path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
     assert [pibench(*words, code=code) for words, code in commands] == before
     pibench("sweep", "study.toml", "--out", "study", "--dry-run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "texts", "colour"),
+    [
+        ([{}], ("fits rpi3b", "{} of {} MiB, emulated"), "#1a7f37"),
+        ([{"verdict": "no-fit"}], ("does not fit rpi3b", "{} of {} MiB, emulated"), "#b3261e"),
+        (
+            [{}, {"network": "NIN", "verdict": "no-fit"}],
+            ("fits rpi3b", "1 of 2 runs, emulated"),
+            "#b3261e",
+        ),
+        ([{"device": "rpi3b_plus"}, {}], ("fits its device", "2 of 2 runs, emulated"), "#1a7f37"),
+    ],
+)
+def test_a_badge_of_runs_states_where_the_peak_is_from(
+    changes: list[dict[str, Any]], texts: tuple[str, str], colour: str, pibench: Pibench,
+    make_record: Callable[..., Record],
+) -> None:  # fmt: skip
+    made = [make_record(**one) for one in changes]
+    RecordStore(Path("r.jsonl")).append_new(made)
+    pibench("report", "r.jsonl", "-o", "my-badge.svg")
+    peak, headroom = made[0].peak_rss_bytes, made[0].headroom_bytes
+    assert peak is not None
+    assert headroom is not None
+    sizes = [f"{size / 2**20:,.0f}" for size in (peak, peak + headroom)]
+    text = Path("my-badge.svg").read_text()
+    for one in texts:
+        assert f">{one.format(*sizes)}</text>" in text
+    assert f'fill="{colour}"' in text
+
+
+def test_run_writes_a_badge_beside_the_records_and_records_to_one_file(
+    pibench: Pibench, monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., Record]
+) -> None:
+    def made(*_: object, **__: object) -> list[Record]:
+        return [make_record()]
+
+    monkeypatch.setattr(run, "run_with_progress", made)
+    pibench("run", "AlexNet", "-o", "r.jsonl", "-o", "badge.svg", "--json")
+    assert ", emulated</title>" in Path("badge.svg").read_text()
+    assert Path("r.jsonl").exists()
+    words = ("run", "AlexNet", "-o", "a.jsonl", "-o", "b.jsonl")
+    assert "records are appended to one file" in pibench(*words, code=2).line
 
 
 def test_a_network_without_a_record_is_reported(pibench: Pibench, records: Path) -> None:
