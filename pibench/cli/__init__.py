@@ -7,8 +7,6 @@ An ignored hangup stays ignored, for `nohup`.
 
 from __future__ import annotations
 
-import atexit
-import gc
 import os
 import signal
 import sys
@@ -28,10 +26,14 @@ AGAIN_S = 0.02
 
 def main() -> NoReturn:
     """Run `pibench`; every failure is one line on standard error and an exit code."""
-    # At its end Python looks for garbage once more, in all that there is: 50 ms and more.
-    atexit.register(gc.freeze)
     try:
         accept_signals()
+        # Not before signals are taken.
+        import atexit
+        import gc
+
+        # At its end Python looks for garbage once more, in all that there is: 50 ms and more.
+        atexit.register(gc.freeze)
         code = _run()
     except KeyboardInterrupt:
         # Before a command ran, while modules were imported.
