@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,3 +137,14 @@ def test_what_people_read(pibench: Pibench) -> None:
     )
     assert pibench("check", "tiny.prototxt").out.startswith("tiny fits")
     assert "neither a network" in pibench("check", "nothing", code=2).line
+
+
+def test_no_numpy_is_imported_for_an_answer() -> None:
+    # It takes as long as two plans.
+    code = "import sys; from pibench import checks, devices, networks; "
+    code += "found = checks.check(networks.load('VGG 16'), devices.load('rpi3b'), 'caffe-time'); "
+    code += "print(*(one.change for one in found.remedies), 'numpy' in sys.modules)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "--engine ncnn" in done.stdout
+    assert done.stdout.split()[-1] == "False"

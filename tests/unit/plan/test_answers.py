@@ -24,6 +24,7 @@ from pibench.plan.answers import (
 )
 from pibench.plan.environment import Environment, of_device
 from pibench.plan.planner import plan
+from pibench.plan.process import TooMuchError
 from pibench.records.schema import Protocol
 from pibench.verdict import Observation, decide, judge
 from tests.wild.networks import WILD
@@ -61,6 +62,17 @@ def test_no_plan_is_below_the_least_peak(
         pytest.skip("Caffe does not run it under this protocol")
     least_bytes = least_peak_bytes(network, protocol, pi)
     assert planned.baseline_rss_bytes < least_bytes <= planned.peak_rss_bytes
+
+
+@pytest.mark.parametrize("engine", ["caffe", "ncnn", "opencv"])
+def test_a_replay_ends_where_there_is_no_more_memory(pi: Environment, engine: str) -> None:
+    network, there = networks.load("NIN"), dataclasses.replace(pi, engine=engine)
+    whole = plan(network, protocol="inference", environment=there)
+    peak = whole.peak_rss_bytes
+    again = plan(network, protocol="inference", environment=there, most_bytes=peak)
+    assert again.steps == whole.steps
+    with pytest.raises(TooMuchError):
+        plan(network, protocol="inference", environment=there, most_bytes=peak - 1)
 
 
 def test_the_least_peak_of_large_networks_tells_something(pi: Environment) -> None:
