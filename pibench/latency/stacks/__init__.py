@@ -13,9 +13,9 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pibench.errors import InvalidInputError
-from pibench.latency.work import Vectors
 
 if TYPE_CHECKING:
+    from pibench.latency.work import Vectors
     from pibench.setups import Blas
 
 DEFAULT: Final = "openblas-a53"
@@ -231,6 +231,8 @@ def _stack(name: str, content: dict[str, Any], levels: dict[str, Any]) -> Stack:
     level = content.pop("loops")
     loops = {name: Loops(**values) for name, values in levels.items()}
     own = loops[level]
+    from pibench.latency.work import Vectors  # noqa: PLC0415  (start-up time)
+
     vectors = Vectors(
         copied=own.copied,
         filled=own.filled,
