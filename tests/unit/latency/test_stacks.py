@@ -147,7 +147,7 @@ layer { name: "concat" type: "Concat" bottom: "sum" bottom: "product" top: "conc
 """
 
 
-@pytest.mark.parametrize(("place", "name"), enumerate(("openblas-a53", "atlas-arm64")))
+@pytest.mark.parametrize(("place", "name"), list(enumerate(("openblas-a53", "atlas-arm64"))))
 def test_layers_of_vectors_take_what_their_blocks_take(
     tmp_path: Path, place: int, name: str
 ) -> None:
