@@ -4,7 +4,7 @@
     fidelity_table.py FOLDER
 
 Runs the paper's 26 networks on each target and keeps what comes out in FOLDER: what is there
-already is not run again. Ten minutes on two cores that did other work too. Outputs take
+already is not run again. Four minutes on two cores that did other work too. Outputs take
 hours: their line is read from the table of docs/outputs.md, which `make outputs-document` writes.
 """
 
