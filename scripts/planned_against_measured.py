@@ -4,7 +4,7 @@
     planned_against_measured.py FOLDER
 
 Runs the paper's networks on the twin and in the VM, and keeps the records in FOLDER: what
-is there already is not run again. About half an hour; the VM takes most of it.
+is there already is not run again. About eight minutes.
 """
 
 from __future__ import annotations
