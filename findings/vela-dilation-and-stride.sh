@@ -16,7 +16,7 @@
 #   stride 4                                    5.9        5.9                 417               66
 # The processor dilates by 1 and 2. Vela takes out one factor of 2, and fills the rest with zeros: odd dilations are dearer
 # than the next even one. A stride of 4 becomes one convolution for each of the 8 x 8 outputs, and costs twice stride 1.
-# The dilated branches of a segmentation network, and the first layer of AlexNet, cost what no count of MACs shows.
+# The dilated branches of a segmentation network, and a first layer of stride 4, cost what no count of MACs shows.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
