@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # safetensors' two ways to read a file for numpy have the same peak RSS, and one of them needs half of that memory.
 #
-# Guess: load_file maps the file and returns arrays in the mapping; reading the file first takes one copy more, and shows it.
+# Guess: load_file maps the file and returns arrays in the mapping; reading the file first takes one copy more, visibly.
 # Seen with safetensors 0.8.0 (numpy 2.4.6), for 64 weights of 4 MiB, 256 MiB in all. Memory above that of the imported
 # library, in MiB:
 #                                             peak (VmHWM)    most anonymous (RssAnon)    remains

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # tract runs a recurrent layer of direction "reverse" forwards, and ignores its activations and its clip.
 #
-# Guess: what an engine cannot do it refuses, as tract does for other attributes; right for "forward" and "bidirectional",
-# it is right for "reverse".
+# Guess: an engine refuses what it does not implement; where "forward" and "bidirectional" are right, "reverse" is too.
 # Seen with tract 0.23.9 (onnx 1.23.2, numpy 2.4.6) for the inputs 1, 2, 3, weights 1, recurrent weights 0.5, no bias:
 #                                     tract                   right (onnxruntime 1.32.0 too)
 #   RNN, forward                      0.762, 0.983, 0.998     0.762, 0.983, 0.998

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Vela's inference time leaves out the layers that run on the CPU: upsampling by 4 costs nothing, by 2 nine tenths of the time.
+# Vela's inference time leaves out the layers that run on the CPU: upsampling by 2 takes most of the time, by 4 none.
 #
 # Guess: an estimate "Batch Inference time" includes all layers, or is missing where one cannot be estimated.
 # Seen with ethos-u-vela 5.2.0 for ethos-u55-128 with its defaults (ai-edge-litert 2.3.0, numpy 2.4.6): a convolution on
