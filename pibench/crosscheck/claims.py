@@ -140,8 +140,8 @@ def check_claims(
         time = (predicted or {}).get(entry.zoo_network)
         claims += [
             _claim(entry, name, paper, record, predicted=time, estimated=estimated)
-            for name, column in paper.columns.items()
-            if name in entry.figures or (column.field == "verdict" and entry.verdict)
+            for name in paper.columns
+            if paper.prints(entry, name)
         ]
     return explained(claims, usable, paper, predicted or {})
 

@@ -36,14 +36,17 @@ class Estimate:
 
 
 def estimates(paper: Paper, entry: PaperEntry) -> dict[str, Estimate]:
-    """Return pibench's figure for each column of an entry that is not compared with a run."""
+    """Return pibench's figure for each cell of an entry that is not compared with a run."""
     found: dict[str, Estimate] = {}
     planned: dict[ResultField, Estimate] = {}
+    network: Network | None = None
     for name, column in paper.columns.items():
-        if column.compared_with == "run":
+        if column.compared_with == "run" or not paper.prints(entry, name):
             continue
         try:
-            network = networks.load(entry.path or entry.zoo_network, batch=paper.batch_of(entry))
+            network = network or networks.load(
+                entry.path or entry.zoo_network, batch=paper.batch_of(entry)
+            )
             if column.compared_with == "prediction":
                 device = devices.load(paper.device).with_reserve(paper.reserve_mib)
                 found[name] = predicted(network, device, paper, entry.threads or device.cores)

@@ -191,6 +191,12 @@ class Paper(Frozen):
         """Whether any column is compared with runs."""
         return any(one.compared_with == "run" for one in self.columns.values())
 
+    def prints(self, entry: PaperEntry, name: str) -> bool:
+        """Return whether the table has a cell for this network in this column."""
+        return name in entry.figures or bool(
+            self.columns[name].field == "verdict" and entry.verdict
+        )
+
     def batch_of(self, entry: PaperEntry) -> int:
         """Return the batch size of an entry."""
         return entry.batch or self.batch

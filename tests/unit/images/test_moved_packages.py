@@ -53,7 +53,7 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     released.set()
     handler = functools.partial(Quiet, directory=str(MIRROR))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         address = f"http://127.0.0.1:{server.server_port}"
         monkeypatch.setenv("PIBENCH_DEBIAN_MIRROR", address)
