@@ -195,8 +195,8 @@ class ConfinedTarget(ABC):
         """Run each piece; several in parallel where only memory is measured.
 
         Twice as many threads then: one prepares or removes its piece, or has the peak of a killed
-        network measured on the twin, while others run. Where arithmetic is timed, nothing else
-        happens meanwhile.
+        network measured on the twin, while others run. One at a time is in order, and where
+        arithmetic is timed, nothing else happens meanwhile.
         """
         at_once = pieces_at_once(
             work,
@@ -206,8 +206,7 @@ class ConfinedTarget(ABC):
         )
         run_piece = partial(self._run_piece, observe=serialised(observe), watch=watch)
         self._turns = Turns(at_once)
-        is_timed = any(piece.compute == "real" for piece in work)
-        pooled(largest_first(work), at_once if is_timed else 2 * at_once, run_piece)
+        pooled(largest_first(work), at_once if at_once == 1 else 2 * at_once, run_piece)
 
     @abstractmethod
     def _prepare_host(self) -> dict[str, Any]:
