@@ -89,8 +89,8 @@ def report(
 
     Args:
         records: The record files.
-        out: Files to write. A mapping gives each file's form (html, markdown, csv, junit, png or
-            svg); for a sequence the file name's ending decides.
+        out: Files to write. A mapping gives each file's form (html, markdown, csv, junit, bencher,
+            png, svg or badge); for a sequence the file name's ending decides.
         networks: Your own prototxts that records refer to; they are planned and predicted.
         only: The paper's networks to list in the ledger. None lists all if the records are of the
             paper's networks; an empty sequence omits the ledger.

@@ -106,10 +106,10 @@ def _without_reserve_on_a_board(options: RunOptions) -> RunOptions:
     """Return the options without a reserve where a board runs, which cannot be given one."""
     from dataclasses import replace
 
-    from pibench import api
+    from pibench.api.runs import choose
     from pibench.target_kinds import kind_of_spec
 
-    options = api.choose(options, say)
+    options = choose(options, say)
     return replace(options, reserve=0.0) if kind_of_spec(options.target).is_board else options
 
 
