@@ -14,8 +14,9 @@ pytestmark = pytest.mark.system
 def test_an_installed_engine_runs_a_network_on_an_installed_target(site: Site) -> None:
     site.install(TARGET, ENGINE)
     done = site.pibench(
-        "run", "SqueezeNet V1.1", "--target", "toy", "--engine", "toy", "--repeats", "1", "--json"
-    )
+        "run", "SqueezeNet V1.1", "--target", "toy", "--engine", "toy", "--repeats", "1", "--json",
+        "-o", "r.jsonl", "-o", "badge.svg",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (record,) = json.loads(done.stdout)
     assert (record["target"], record["engine"]) == ("toy", "toy")
@@ -25,3 +26,5 @@ def test_an_installed_engine_runs_a_network_on_an_installed_target(site: Site) -
     assert record["provenance"]["peak_rss_bytes"]["kind"] == "emulated"
     assert record["network_rss_bytes"] == pytest.approx(64 << 20, rel=0.05)
     assert [layer["name"] for layer in record["layers"]] == ["all"]
+    assert json.loads((site.work / "r.jsonl").read_text()) == record
+    assert ", emulated</title>" in (site.work / "badge.svg").read_text()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from junitparser import JUnitXml
 
-from pibench.cli import reproduce, run
+from pibench.cli import reproduce
 from pibench.crosscheck import paper
 from pibench.errors import HostError, InvalidInputError
 from pibench.latency import rates
@@ -111,16 +111,7 @@ def test_a_badge_of_runs_states_where_the_peak_is_from(
     assert f'fill="{colour}"' in text
 
 
-def test_run_writes_a_badge_beside_the_records_and_records_to_one_file(
-    pibench: Pibench, monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., Record]
-) -> None:
-    def made(*_: object, **__: object) -> list[Record]:
-        return [make_record()]
-
-    monkeypatch.setattr(run, "run_with_progress", made)
-    pibench("run", "AlexNet", "-o", "r.jsonl", "-o", "badge.svg", "--json")
-    assert ", emulated</title>" in Path("badge.svg").read_text()
-    assert Path("r.jsonl").exists()
+def test_run_appends_records_to_one_file(pibench: Pibench) -> None:
     words = ("run", "AlexNet", "-o", "a.jsonl", "-o", "b.jsonl")
     assert "records are appended to one file" in pibench(*words, code=2).line
 
