@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import get_args
 
 from pibench import devices, networks
+from pibench.choices import Compute
 from pibench.images.archive import container_tag
 from pibench.images.build import Builder
 from pibench.process import run
-from pibench.records.schema import Compute
 from pibench.targets import emulation
 
 DEADLINE_S = 3600.0

@@ -13,8 +13,9 @@ from __future__ import annotations
 import sys
 
 from pibench import devices, networks
+from pibench.choices import Compute
 from pibench.images.build import Builder
-from pibench.records.schema import Compute, Record
+from pibench.records.schema import Record
 from pibench.runner.options import RunOptions
 from pibench.runner.runner import Runner
 from pibench.targets.vm import VmTarget

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pibench import devices, networks
+from pibench.choices import Compute
 from pibench.images.build import Builder
-from pibench.records.schema import Compute
 from pibench.runner.options import RunOptions
 from pibench.runner.runner import Runner
 from pibench.targets.base import Target

@@ -16,24 +16,25 @@ from pibench.display import Displayed
 from pibench.engines.caffe import CAFFE
 from pibench.engines.registry import label_of
 from pibench.errors import ExitCode, InvalidInputError
+from pibench.judgements import check_time_limit, judge, judge_prediction, no_time
 from pibench.latency import rates as latency_rates
 from pibench.latency import stacks
 from pibench.latency.model import predictor
 from pibench.plan import answers
 from pibench.plan.environment import of_device
 from pibench.plan.planner import plan
-from pibench.verdict import check_time_limit, judge, judge_prediction, no_time
+from pibench.plan.process import FLOAT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pibench.choices import Protocol
     from pibench.devices import Device
+    from pibench.judgements import Judgement, TimeJudgement
     from pibench.latency.model import Prediction
     from pibench.networks.network import Network
     from pibench.plan.environment import Environment
     from pibench.plan.planner import Plan
-    from pibench.records.schema import Protocol
-    from pibench.verdict import Judgement, TimeJudgement
 
 _STEP: Final = 32
 """Images are made smaller by multiples of this: the stride of most classifiers."""
@@ -228,24 +229,25 @@ def _is_too_large(
 def _smaller_image(planned: Plan, device: Device) -> Iterator[Remedy]:
     """Yield a smaller image that fits. Parameters that change with the image need other weights.
 
-    What an image takes grows with its area; what fits is estimated from that, and planned.
+    What an image takes grows with its area. What fits is estimated from the line through what no
+    image changes and the own size, then through the last two sizes that were planned.
     """
     network = planned.network
     try:
         height, width = network.image_size()
     except InvalidInputError:
         return
-    room_bytes = device.usable_bytes - planned.baseline_rss_bytes
     longer = max(height, width)
-    side = float(longer)
-    taken_bytes = planned.peak_rss_bytes - planned.baseline_rss_bytes
+    fixed_bytes = planned.baseline_rss_bytes + _unchanged_bytes(planned)
+    below, above = (0, fixed_bytes), (longer**2, planned.peak_rss_bytes)
+    steps, most = 0, (longer - _SMALLEST) // _STEP
     for _ in range(_TRIES):
-        share = min(1.0, max(0.0, room_bytes / taken_bytes))
-        # At least a step smaller: what does not grow with the area is in `taken_bytes` too.
-        side = min(side * math.sqrt(share), side - _STEP)
-        side = longer - _STEP * math.ceil((longer - side) / _STEP)
-        if side < _SMALLEST:
+        if steps >= most:
             return
+        share = (device.usable_bytes - below[1]) / max(1, above[1] - below[1])
+        fitting = math.sqrt(max(0.0, below[0] + share * (above[0] - below[0])))
+        steps = min(most, max(steps + 1, math.ceil((longer - fitting) / _STEP)))
+        side = longer - steps * _STEP
         size = (max(1, round(height * side / longer)), max(1, round(width * side / longer)))
         try:
             smaller = network.with_image_size(*size)
@@ -255,9 +257,27 @@ def _smaller_image(planned: Plan, device: Device) -> Iterator[Remedy]:
             found = plan(smaller, protocol=planned.protocol, environment=planned.environment)
         except InvalidInputError:
             return
-        taken_bytes = found.peak_rss_bytes - found.baseline_rss_bytes
         judged = judge(found, device)
         if judged.verdict == "fit":
             note = f"needs other weights of {next(iter(other))}" if other else ""
             yield Remedy(f"--input {size[0]}x{size[1]}", device, found, judged, note)
             return
+        # From here on the line goes through the last two sizes.
+        above = below if below[0] else above
+        below = (side**2, found.peak_rss_bytes)
+
+
+def _unchanged_bytes(planned: Plan) -> int:
+    """Return the size of the parameters that have the same shape with every image."""
+    found = planned.network.shapes_under(planned.protocol)
+    copies = 2 if planned.protocol == "caffe-time" else 1
+    return (
+        copies
+        * FLOAT_BYTES
+        * sum(
+            math.prod(shape)
+            for layer, shapes in zip(found.layers, found.weights, strict=True)
+            if layer.type != "InnerProduct"
+            for shape in shapes
+        )
+    )

@@ -34,10 +34,10 @@ from pibench.targets.sandbox import sandboxed, scratch
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pibench.choices import Protocol
     from pibench.devices import Device
     from pibench.images.build import Builder
     from pibench.networks.network import Network
-    from pibench.records.schema import Protocol
     from pibench.scoreboard.core import Core
     from pibench.setups import Blas
 

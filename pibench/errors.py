@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from pydantic import ValidationError
+
 
 class ExitCode(IntEnum):
     """Exit codes of the process."""
@@ -112,3 +114,12 @@ class InterruptedByUserError(PibenchError):
     """The user ended the process by Ctrl-C or TERM."""
 
     exit_code = ExitCode.INTERRUPTED
+
+
+def first_of(error: ValidationError, most_characters: int = 300) -> str:
+    """Return the first error of a data model on one line, with the number of the others."""
+    details = error.errors(include_url=False, include_context=False)
+    field = ".".join(str(part) for part in details[0]["loc"])
+    message = " ".join(details[0]["msg"].removeprefix("Value error, ").split())
+    first = (f"{field}: {message}" if field else message)[:most_characters]
+    return first if len(details) == 1 else f"{first} (and {len(details) - 1} more)"

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final, Literal
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-    from pibench.records.schema import Enforcer, Machine, ProvenanceKind
+    from pibench.choices import Machine
+    from pibench.records.schema import Enforcer, ProvenanceKind
 
 ENTRY_POINTS: Final = "pibench.targets"
 """The group of entry points by which installed packages add targets."""

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pibench.checks import Check
+    from pibench.choices import Protocol, Repair
     from pibench.latency.analytic import Data
     from pibench.latency.model import Prediction
     from pibench.networks.model_file import Runnable
     from pibench.networks.network import Network
     from pibench.plan.planner import Plan
-    from pibench.records.schema import Protocol, Repair
 
 
 def network(

@@ -16,13 +16,14 @@ from pibench.api.runs import other_model_files, run
 if TYPE_CHECKING:
     from typing import Any
 
+    from pibench.choices import Protocol
     from pibench.devices import Device
     from pibench.engines.base import Engine
+    from pibench.judgements import TimeJudgement
     from pibench.networks.model_file import Runnable
     from pibench.networks.network import Network
     from pibench.plan.planner import Plan
-    from pibench.records.schema import Protocol, Record, Verdict
-    from pibench.verdict import TimeJudgement
+    from pibench.records.schema import Record, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +106,8 @@ def fits(
     from pibench import devices
     from pibench.engines.registry import engine_of
     from pibench.errors import InvalidInputError
+    from pibench.judgements import check_time_limit
     from pibench.runner.options import default_engine
-    from pibench.verdict import check_time_limit
 
     files = other_model_files(of)
     if files:
@@ -164,7 +165,7 @@ def _check_options_of_fits(options: Mapping[str, Any], *, runs: bool) -> None:
 
 def _fit_of_plan(planned: Plan | None, device: Device) -> Fit:
     """Return the answer of a plan."""
-    from pibench.verdict import judge
+    from pibench.judgements import judge
 
     assert planned is not None  # noqa: S101  (else planning raised an error)
     return Fit(
@@ -204,7 +205,7 @@ def _judge_time(
     """Compare a time with a limit: the record's if a board measured it, else the predicted one."""
     from pibench.engines.caffe import CAFFE
     from pibench.errors import InvalidInputError
-    from pibench.verdict import judge_measured_time, judge_prediction, no_time
+    from pibench.judgements import judge_measured_time, judge_prediction, no_time
 
     if record is not None and record.ran_on_board:
         return judge_measured_time(record, max_ms)

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 from pydantic import Field, ValidationError
 
 from pibench import target_kinds
+from pibench.choices import Machine
 from pibench.crosscheck.sides import read_records
 from pibench.engines import registry
 from pibench.engines.caffe import CAFFE, cut
 from pibench.engines.caffe.caffemodel import check_weights
 from pibench.errors import InconclusiveError, InvalidInputError
 from pibench.images.recipe import file_sha256
+from pibench.records.fields import Frozen
 from pibench.records.identity import labels_of, latest
-from pibench.records.schema import Frozen, Machine
 from pibench.runner.jobs import job_of
 from pibench.runner.model_files import seeded_weights
 from pibench.runner.options import RunOptions

@@ -26,7 +26,7 @@ from pibench.file_io import writing_whole
 from pibench.images.archive import add, compressed_tar_into, member
 from pibench.images.build import Builder
 from pibench.images.recipe import file_sha256
-from pibench.records.schema import Frozen, Sha256
+from pibench.records.fields import Frozen, Sha256
 from pibench.runner.jobs import NetworkFacts, facts_of, job_of, new_job
 from pibench.runner.options import RunOptions
 from pibench.targets.base import Job

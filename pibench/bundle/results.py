@@ -17,17 +17,18 @@ from pydantic import BaseModel, NonNegativeFloat, ValidationError
 
 from pibench import file_io
 from pibench.bundle.kit import NAME, TOP, KitNetwork, Manifest, digest_of, remembered
-from pibench.errors import InvalidInputError
+from pibench.errors import InvalidInputError, first_of
 from pibench.probe.results import VERSION, Damaged, entries
 from pibench.records.schema import HostEnvironment
 from pibench.runner.record import Context, record_of
 from pibench.targets.base import Outcome
-from pibench.targets.probe_session import MachineInfo, Reported, RunResult, Text, first_of
+from pibench.targets.probe_session import MachineInfo, Reported, RunResult, Text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pibench.records.schema import Machine, Record
+    from pibench.choices import Machine
+    from pibench.records.schema import Record
     from pibench.records.schema import Target as TargetName
     from pibench.records.store import RecordStore
     from pibench.targets.base import Job, Observer, Watcher

@@ -14,7 +14,7 @@ from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from pibench.checks import Check
-    from pibench.verdict import TimeJudgement
+    from pibench.judgements import TimeJudgement
 
 
 def check(

@@ -16,11 +16,11 @@ from pibench.latency import stacks
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from pibench.choices import Protocol
     from pibench.counting import NetworkCounts
     from pibench.crosscheck.cycles import Times
     from pibench.devices import Device
     from pibench.networks.network import Network
-    from pibench.records.schema import Protocol
     from pibench.report.tables import Table
 
 

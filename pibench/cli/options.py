@@ -6,11 +6,13 @@ import os
 from collections.abc import Mapping, Sequence
 from math import inf, isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
 from pibench import devices, setups, target_kinds
+from pibench.choices import Compute, Machine, Protocol
+from pibench.setups import Blas
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,11 +26,6 @@ Answer = TypeVar("Answer")
 _TARGETS: Final = ("auto", *(kind.name for kind in target_kinds.built_in() if not kind.address))
 _LONGEST_S: Final = 10**7
 """The largest time limit of a run: four months, and within the range of system clocks."""
-
-Machine = Literal["virt", "raspi3b"]
-Compute = Literal["real", "memory-only"]
-Protocol = Literal["caffe-time", "inference"]
-Blas = Literal["openblas", "reference", "atlas"]
 
 
 def flag(*names: str, help: str, **more: Any) -> Any:  # noqa: A002  (Typer's own name for it)

@@ -221,8 +221,8 @@ def _environment(device: Device, engine: str, setup: Setup, *, on_twin: bool) ->
 
 
 def _row(planned: Plan, device: Device, wanted: dict[str, bool]) -> dict[str, Any]:
+    from pibench.judgements import judge
     from pibench.plan import answers
-    from pibench.verdict import judge
 
     row = answers.summary(planned, device, judge(planned, device))
     if wanted["timeline"]:

@@ -18,14 +18,14 @@ from pibench.latency import stacks
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from pibench.choices import Protocol
     from pibench.devices import Device
+    from pibench.judgements import TimeJudgement
     from pibench.latency.analytic import Data
     from pibench.latency.factors import StackFactors
     from pibench.latency.model import Prediction
     from pibench.latency.rates import LatencyRates
     from pibench.networks.network import Network
-    from pibench.records.schema import Protocol
-    from pibench.verdict import TimeJudgement
 
 
 def predict(
@@ -193,7 +193,7 @@ def _predictor(
 
 def _check_gate(max_ms: float | None, out: Sequence[Path] | None, specs: Sequence[str]) -> None:
     """Check a time limit, and the files for its cases, before anything is predicted."""
-    from pibench.verdict import check_time_limit
+    from pibench.judgements import check_time_limit
 
     if max_ms is not None:
         check_time_limit(max_ms)
@@ -211,7 +211,7 @@ def _check_gate(max_ms: float | None, out: Sequence[Path] | None, specs: Sequenc
 def _judged(
     predictions: Sequence[Prediction], max_ms: float | None
 ) -> Sequence[TimeJudgement | None]:
-    from pibench.verdict import judge_prediction
+    from pibench.judgements import judge_prediction
 
     return [None if max_ms is None else judge_prediction(one, max_ms) for one in predictions]
 

@@ -16,10 +16,10 @@ from pibench.latency.analytic import Configuration, Parts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pibench.choices import Protocol
     from pibench.counting import NetworkCounts
     from pibench.devices import Device
     from pibench.networks.network import Network
-    from pibench.records.schema import Protocol
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -129,9 +129,9 @@ def predicted(network: Network, device: Device, paper: Paper, threads: int) -> E
 
 
 def _planned(network: Network, paper: Paper, entry: PaperEntry) -> dict[ResultField, Estimate]:
+    from pibench.judgements import judge  # noqa: PLC0415  (start-up time)
     from pibench.plan.environment import of_device  # noqa: PLC0415  (start-up time)
     from pibench.plan.planner import plan  # noqa: PLC0415  (start-up time)
-    from pibench.verdict import judge  # noqa: PLC0415  (start-up time)
 
     device = devices.load(paper.device).with_reserve(paper.reserve_mib)
     environment = replace(of_device(device), threads=entry.threads or device.cores)

@@ -18,11 +18,12 @@ from pibench.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from pibench.choices import Protocol
     from pibench.crosscheck.claims import Claim, PredictedTime
     from pibench.crosscheck.paper import Column, Explanation, Paper, PaperEntry
     from pibench.devices import Device
     from pibench.plan.environment import Environment
-    from pibench.records.schema import Protocol, Record
+    from pibench.records.schema import Record
 
 _NAME: Final = re.compile(r"\{([^{}]*)\}")
 _MB: Final = 10**6

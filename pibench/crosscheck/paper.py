@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 
 from pibench import devices, file_io, networks
+from pibench.choices import Protocol
 from pibench.crosscheck import explanations
-from pibench.errors import InvalidInputError
+from pibench.errors import InvalidInputError, first_of
+from pibench.records.fields import Frozen
 from pibench.records.identity import ZOO
-from pibench.records.schema import Frozen, Protocol
-from pibench.records.store import first_of
 from pibench.setups import Setup
 
 if TYPE_CHECKING:

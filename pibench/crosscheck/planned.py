@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pibench.engines.registry import spec_of
+from pibench.judgements import judge
 from pibench.plan.environment import Environment, of_device
-from pibench.verdict import judge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,25 +16,22 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pydantic import Field, ValidationError
 
 from pibench import devices, file_io
+from pibench.choices import Protocol
 from pibench.crosscheck.paper import DEFAULT, is_of_the_zoo, load_paper, plain
 from pibench.engines.registry import label_of
-from pibench.errors import InvalidInputError
+from pibench.errors import InvalidInputError, first_of
 from pibench.file_io import write_whole
+from pibench.records.fields import Bytes, Milliseconds, Sha256, SignedBytes
 from pibench.records.identity import Run, labels, latest, run_of
 from pibench.records.schema import (
-    Bytes,
     LayerTime,
-    Milliseconds,
     OutputBlob,
-    Protocol,
     Provenance,
     ProvenanceKind,
     Record,
-    Sha256,
-    SignedBytes,
     Verdict,
 )
-from pibench.records.store import first_of, parse, record_from
+from pibench.records.store import parse, record_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -12,11 +12,11 @@ from pibench.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from pibench.choices import Compute, Protocol
     from pibench.engines.caffe.caffe_pb2 import LayerParameter
     from pibench.engines.caffe.shapes import Shapes
     from pibench.engines.caffe.topology import Source
     from pibench.engines.formats import Contents, FileFormat
-    from pibench.records.schema import Compute, Protocol
 
 ModelFormat = Literal["caffe", "onnx", "ncnn"]
 PROGRAM: Final = "{program}"

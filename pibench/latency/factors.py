@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from pibench import file_io
-from pibench.errors import InvalidInputError, extra
+from pibench.choices import Protocol
+from pibench.errors import InvalidInputError, extra, first_of
 from pibench.file_io import write_whole
 from pibench.latency import rates, stacks, work
 from pibench.latency.analytic import Configuration, Data, Parts
 from pibench.latency.rates import LARGEST, LatencyRates, Observation, known_device
-from pibench.records.schema import Protocol
-from pibench.records.store import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

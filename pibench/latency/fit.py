@@ -38,10 +38,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pibench.choices import Protocol
     from pibench.devices import Device
     from pibench.latency.factors import StackFactors
     from pibench.networks.network import Network
-    from pibench.records.schema import Protocol, Record
+    from pibench.records.schema import Record
 
 LEAST_NETWORKS: Final = 4
 """Two rates, one network left out, and one more to estimate an error."""

@@ -25,6 +25,7 @@ from pibench.plan.planner import plan
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pibench.choices import Protocol
     from pibench.counting import NetworkCounts
     from pibench.devices import Device
     from pibench.latency.analytic import Data
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from pibench.latency.rates import LatencyRates, Pressure, Rates
     from pibench.latency.work import LayerWork
     from pibench.networks.network import Network
-    from pibench.records.schema import Protocol
 
 _NS_PER_MS: Final = 1e6
 UNKNOWN: Final = "unknown"

@@ -22,11 +22,11 @@ from pibench.plan.planner import plan
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pibench.choices import Protocol
     from pibench.devices import Device
     from pibench.latency.rates import Pressure
     from pibench.networks.network import Network
     from pibench.plan.planner import Plan
-    from pibench.records.schema import Protocol
 
     Planner = Callable[..., Plan]
 

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from pibench import devices, file_io
-from pibench.errors import InvalidInputError
+from pibench.choices import Protocol
+from pibench.errors import InvalidInputError, first_of
 from pibench.file_io import write_whole
-from pibench.records.schema import Protocol
-from pibench.records.store import first_of
 
 if TYPE_CHECKING:
     from pibench.devices import Device

@@ -31,10 +31,10 @@ from pibench.errors import HostError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pibench.choices import Protocol
     from pibench.counting import Counts, NetworkCounts
     from pibench.engines.caffe.shapes import Shape
     from pibench.networks.network import Network
-    from pibench.records.schema import Protocol
 
 FLOAT_BYTES: Final = 4
 NUMBERS_PER_LINE: Final = 16

@@ -25,9 +25,9 @@ from pibench.networks import catalog
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pibench.choices import Protocol, Repair
     from pibench.engines.caffe import caffe_pb2 as caffe
     from pibench.engines.caffe.topology import Phase
-    from pibench.records.schema import Protocol, Repair
 
 MAX_BATCH = 65_536
 MAX_SIDE = 65_536

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pibench.engines.caffe import CAFFE, topology
 from pibench.engines.registry import engine_of, label_of
 from pibench.errors import InvalidInputError
+from pibench.judgements import judge
 from pibench.networks import fold_bn
 from pibench.networks.network import MAX_BATCH, MAX_SIDE
 from pibench.plan.planner import Plan, plan
 from pibench.plan.process import FLOAT_BYTES
 from pibench.setups import DEFAULT
-from pibench.verdict import judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pibench.choices import Protocol
     from pibench.devices import Device
+    from pibench.judgements import Judgement
     from pibench.networks.network import Network, OtherParameters
     from pibench.plan.environment import Environment
-    from pibench.records.schema import Protocol
-    from pibench.verdict import Judgement
 
 LARGEST = 10
 """How many allocations are listed."""

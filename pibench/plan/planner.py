@@ -25,11 +25,11 @@ from pibench.plan.process import Process, Step
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pibench.choices import Protocol
     from pibench.devices import Device
     from pibench.networks.network import Network
     from pibench.plan.environment import Environment, Program
     from pibench.plan.graph import Node
-    from pibench.records.schema import Protocol
 
 
 class Allocation(NamedTuple):

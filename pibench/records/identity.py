@@ -14,8 +14,9 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 from pibench import devices
+from pibench.choices import Compute, Protocol
 from pibench.errors import InvalidInputError
-from pibench.records.schema import Batch, Compute, Frozen, Name, Protocol, Sha256, Whole
+from pibench.records.fields import Batch, Frozen, Name, Sha256, Whole
 from pibench.setups import DEFAULT
 
 if TYPE_CHECKING:

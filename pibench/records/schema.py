@@ -15,11 +15,8 @@ from uuid import uuid4
 
 from pydantic import (
     AwareDatetime,
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     StringConstraints,
@@ -28,7 +25,29 @@ from pydantic import (
 )
 
 from pibench import devices
+from pibench.choices import Compute, Machine, Protocol
 from pibench.display import Displayed
+from pibench.records.fields import (
+    INPUT_SIZE,
+    MOST_AXES,
+    MOST_VALUES,
+    Batch,
+    Bytes,
+    Cores,
+    Count,
+    Extreme,
+    Frozen,
+    Milliseconds,
+    Name,
+    Norm,
+    Positive,
+    Projection,
+    Seconds,
+    Sha256,
+    SignedBytes,
+    Whole,
+    unit,
+)
 from pibench.setups import DEFAULT, Setup
 from pibench.target_kinds import TargetKind, kind_of
 
@@ -43,13 +62,8 @@ JSON_SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 Verdict = Literal["fit", "no-fit", "borderline", "inconclusive"]
 # Another package may add targets: a record of one that is not installed here is valid too.
 Target = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
-Machine = Literal["virt", "raspi3b"]
 Enforcer = Literal["kernel", "cgroup", "watcher"]
-Protocol = Literal["caffe-time", "inference"]
-Compute = Literal["real", "memory-only"]
 NetworkFormat = Literal["caffe", "onnx", "tflite"]
-Repair = bool | Literal["paper"]
-"""Whether what stock Caffe rejects is fixed; "paper" takes `ceil_mode: false` out, as it did."""
 MemoryOnlyTier = Literal["blas", "loops"]
 Boot = Literal["fresh", "restored"]
 ProvenanceKind = Literal[
@@ -82,48 +96,6 @@ RUN_FIELDS: Final = (
 COMPUTE_FIELDS: Final = ("latency_ms", "layers", "outputs")
 
 _OF_A_RUN: Final = ("measured", "emulated", "twin")
-
-MOST_VALUES: Final = 2**31 - 1
-"""Per blob: Caffe counts them in an int and rejects more (Blob::Reshape, src/caffe/blob.cpp)."""
-MOST_AXES: Final = 32
-"""Per blob: kMaxBlobAxes in include/caffe/blob.hpp."""
-LARGEST_FLOAT32: Final = 3.4028235e38
-"""The largest float32 as printed, rounded up."""
-LARGEST_INTEGER: Final = 2**63 - 1
-"""The limit of a table's integer column, and of most JSON readers."""
-LONGEST_MS: Final = 1e12
-"""31 years."""
-
-_INPUT_SIZE: Final = r"^([^\n]*=)?[0-9]{1,10}(x[0-9]{1,10})*$"
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Name = Annotated[str, Field(min_length=1)]
-
-
-def _unit(unit: str) -> Any:
-    """Return a field's unit, as the extra key `unit` of its JSON Schema."""
-    return Field(json_schema_extra={"unit": unit})
-
-
-Whole = Annotated[NonNegativeInt, Field(le=LARGEST_INTEGER)]
-Positive = Annotated[PositiveInt, Field(le=LARGEST_INTEGER)]
-Bytes = Annotated[Whole, _unit("byte")]
-SignedBytes = Annotated[int, Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER), _unit("byte")]
-Milliseconds = Annotated[NonNegativeFloat, Field(le=LONGEST_MS), _unit("ms")]
-Seconds = Annotated[NonNegativeFloat, Field(le=LONGEST_MS / 1000), _unit("s")]
-Count = Annotated[Whole, _unit("1")]
-Cores = Annotated[PositiveFloat, Field(le=MOST_VALUES), _unit("core")]
-Batch = Annotated[PositiveInt, Field(le=MOST_VALUES)]
-Extreme = Annotated[float, Field(ge=-LARGEST_FLOAT32, le=LARGEST_FLOAT32)]
-# An upper bound of a sum over a blob's float32 values, with any signs.
-_MOST: Final = MOST_VALUES * LARGEST_FLOAT32
-Projection = Annotated[float, Field(ge=-_MOST, le=_MOST)]
-Norm = Annotated[NonNegativeFloat, Field(le=_MOST)]
-
-
-class Frozen(BaseModel):
-    """An immutable model that rejects unknown fields, NaN and infinity."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class Provenance(Frozen):
@@ -174,8 +146,8 @@ class Sample(Frozen):
 
     latency_ms: Milliseconds
     throttled_bits: Whole | None = None
-    clock_hz: Annotated[Whole, _unit("Hz")] | None = None
-    temperature_c: Annotated[float, Field(ge=-1e6, le=1e6), _unit("degC")] | None = None
+    clock_hz: Annotated[Whole, unit("Hz")] | None = None
+    temperature_c: Annotated[float, Field(ge=-1e6, le=1e6), unit("degC")] | None = None
     swapped_bytes: Bytes | None = None
     set_aside: str | None = None
     outlier: bool = False
@@ -186,7 +158,7 @@ class LatencyInterval(Frozen):
 
     low_ms: Milliseconds
     high_ms: Milliseconds
-    confidence: Annotated[PositiveFloat, Field(lt=1), _unit("1")]
+    confidence: Annotated[PositiveFloat, Field(lt=1), unit("1")]
 
 
 class StartUp(Frozen):
@@ -357,7 +329,7 @@ class HostEnvironment(Frozen):
     cpu_model: str | None = None
     logical_cores: Positive | None = None
     memory_bytes: Bytes | None = None
-    load_1_minute: Annotated[NonNegativeFloat, Field(le=MOST_VALUES), _unit("1")] | None = None
+    load_1_minute: Annotated[NonNegativeFloat, Field(le=MOST_VALUES), unit("1")] | None = None
     qemu_version: str | None = None
     qemu_accelerator: str | None = None
     qemu_boot: Boot | None = None
@@ -388,7 +360,7 @@ class GuestEnvironment(Frozen):
     image_lock_digest: str | None = None
     container_image_id: str | None = None
     governor: str | None = None
-    unavailable: dict[str, str] = {}
+    unavailable: dict[str, str] = Field(default_factory=dict)
 
 
 class Environment(Frozen):
@@ -464,7 +436,7 @@ class Record(Displayed, Frozen):
     memory_only_tier: MemoryOnlyTier | None = None
     setup: Setup = DEFAULT
     batch: Batch = 1
-    input_size: Annotated[str, Field(pattern=_INPUT_SIZE)] | None = None
+    input_size: Annotated[str, Field(pattern=INPUT_SIZE)] | None = None
 
     verdict: Verdict
     evidence: Evidence

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from pibench import file_io
-from pibench.errors import HostError, InvalidInputError
+from pibench.errors import HostError, InvalidInputError, first_of
 from pibench.records.schema import RESULT_FIELDS, SCHEMA_VERSION, Record
 
 if TYPE_CHECKING:
@@ -284,12 +284,3 @@ def _caffe_version(data: dict[str, Any]) -> Any:
     environment = data.get("environment")
     guest = environment.get("guest") if isinstance(environment, dict) else None
     return guest.get("caffe_version") if isinstance(guest, dict) else None
-
-
-def first_of(error: ValidationError) -> str:
-    """Return the first error on one line, with the number of the others."""
-    details = error.errors(include_url=False, include_context=False)
-    field = ".".join(str(part) for part in details[0]["loc"])
-    message = " ".join(details[0]["msg"].removeprefix("Value error, ").split())
-    first = f"{field}: {message}" if field else message
-    return first if len(details) == 1 else f"{first} (and {len(details) - 1} more)"

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from pibench.crosscheck.gate import Check, GateResult
     from pibench.crosscheck.reconcile import Reconciliation
     from pibench.devices import Device
+    from pibench.judgements import TimeJudgement
     from pibench.records.schema import Record
     from pibench.report.content import Report
     from pibench.report.ledger import LedgerCell, Row
-    from pibench.verdict import TimeJudgement
 
 _RESULTS: Final[dict[str, type[FinalResult]]] = {
     "differs": Failure,

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from pibench.choices import Repair
     from pibench.networks.network import Network
-    from pibench.records.schema import Record, Repair
+    from pibench.records.schema import Record
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,8 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from pibench.engines.caffe import CAFFE
 from pibench.errors import InvalidInputError
-from pibench.records.schema import Frozen, InputTensor, NetworkFormat, Sha256
+from pibench.records.fields import Frozen, Sha256
+from pibench.records.schema import InputTensor, NetworkFormat
 from pibench.runner.model_files import converted, seeded_weights
 from pibench.targets.base import End, Ends, Job, LayerBlob
 

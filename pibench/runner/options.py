@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from pibench import devices, target_kinds
+from pibench.choices import Compute, Machine, Protocol, Repair
 from pibench.engines import formats
 from pibench.engines.caffe import CAFFE, topology
 from pibench.engines.registry import engine_of, readers
 from pibench.errors import InvalidInputError
-from pibench.records.schema import Compute, Machine, Protocol, Repair
 from pibench.setups import DEFAULT, Blas, Setup, parameters
 
 if TYPE_CHECKING:

@@ -13,20 +13,20 @@ from pydantic import ValidationError
 
 from pibench import process, timings
 from pibench.engines.registry import engine_of
-from pibench.errors import HostError, PibenchError
+from pibench.errors import HostError, PibenchError, first_of
 from pibench.file_io import unreadable
 from pibench.records.schema import KeptBlobs
 from pibench.runner.jobs import facts_of, job_of
 from pibench.runner.options import RunOptions
 from pibench.runner.record import Context, record_of
-from pibench.targets.probe_session import first_of
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from pibench.choices import Compute
     from pibench.images.build import Builder
     from pibench.networks.model_file import Runnable
-    from pibench.records.schema import Compute, Record
+    from pibench.records.schema import Record
     from pibench.records.store import RecordStore
     from pibench.targets.base import Job, KeptBlob, Outcome, Progress, Target
 

@@ -32,13 +32,13 @@ from pydantic import (
 
 from pibench import devices, file_io, process, settings, target_kinds
 from pibench._version import __version__
+from pibench.choices import Compute, Machine, Protocol, Repair
 from pibench.engines.caffe import prototxt
 from pibench.engines.registry import engine_of
 from pibench.errors import InvalidInputError, PibenchError
 from pibench.images.recipe import file_sha256, fingerprint
 from pibench.networks import catalog
 from pibench.networks.network import files_of, is_path, recorded
-from pibench.records.schema import Compute, Machine, Protocol, Repair
 from pibench.runner.jobs import cost_bytes
 from pibench.runner.options import RunOptions
 from pibench.settings import asset

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from pibench import file_io, process
+from pibench.choices import Compute, Machine, Protocol, Repair
 from pibench.errors import InvalidInputError
-from pibench.records.schema import Compute, Machine, Protocol, Repair
 from pibench.setups import Blas
 from pibench.sweeps import matrix
 from pibench.sweeps.execute import (

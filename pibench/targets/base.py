@@ -11,8 +11,9 @@ from pibench.probe.values import PIXELS
 from pibench.setups import DEFAULT, Blas, Setup
 
 if TYPE_CHECKING:
-    from pibench.records.schema import Compute, Enforcer, HostEnvironment, Machine
-    from pibench.records.schema import Protocol as ProfilingProtocol
+    from pibench.choices import Compute, Machine
+    from pibench.choices import Protocol as ProfilingProtocol
+    from pibench.records.schema import Enforcer, HostEnvironment
     from pibench.records.schema import Target as TargetName
 
 

@@ -48,7 +48,7 @@ from pibench.targets.worker_pool import (
 )
 
 if TYPE_CHECKING:
-    from pibench.records.schema import Machine
+    from pibench.choices import Machine
 
 PAGE_BYTES: Final = 4096
 _FORMAT: Final = 1

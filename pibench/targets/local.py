@@ -45,8 +45,8 @@ from pibench.targets.worker_pool import (
 )
 
 if TYPE_CHECKING:
+    from pibench.choices import Machine
     from pibench.images.recipe import Architecture
-    from pibench.records.schema import Machine
     from pibench.records.schema import Target as TargetName
 
 

@@ -25,7 +25,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, ValidationError
 
-from pibench.errors import HostError
+from pibench.errors import HostError, first_of
 from pibench.targets.base import Job, KeptBlob, Observer, Outcome, Progress, Watcher
 from pibench.targets.job import PROBE
 from pibench.targets.sandbox import sandboxed
@@ -216,13 +216,6 @@ def problem_with(event: dict[str, Any]) -> str | None:
     except ValidationError as error:
         return first_of(error)
     return None
-
-
-def first_of(error: ValidationError) -> str:
-    """Return the first of the errors: its place, and what is wrong there."""
-    detail = error.errors(include_url=False, include_context=False)[0]
-    place = ".".join(str(part) for part in detail["loc"])
-    return f"{place}: {detail['msg']}"[:300]
 
 
 class FrameReader:

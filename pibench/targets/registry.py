@@ -18,9 +18,9 @@ from pibench.errors import HostError, InvalidInputError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pibench.choices import Machine
     from pibench.devices import Device
     from pibench.images.build import Builder
-    from pibench.records.schema import Machine
     from pibench.target_kinds import TargetKind
     from pibench.targets.base import Target
 

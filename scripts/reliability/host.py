@@ -8,17 +8,17 @@ from functools import cache
 from pathlib import Path
 
 from pibench import devices, networks
+from pibench.choices import Protocol
 from pibench.errors import InvalidInputError
+from pibench.judgements import judge
 from pibench.latency import rates
 from pibench.latency.model import predict
 from pibench.networks import fold_bn
 from pibench.networks.network import Network
 from pibench.plan import answers, environment
 from pibench.plan.planner import plan
-from pibench.records.schema import Protocol
 from pibench.runner.jobs import cost_bytes
 from pibench.runner.options import RunOptions
-from pibench.verdict import judge
 
 _PROTOCOLS: tuple[Protocol, ...] = ("caffe-time", "inference")
 

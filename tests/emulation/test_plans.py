@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from pibench import networks
+from pibench.choices import Protocol
 from pibench.crosscheck.planned import Comparison, compare, environment_of
 from pibench.engines.caffe import caffemodel
 from pibench.errors import InvalidInputError
@@ -29,7 +30,6 @@ from pibench.networks import fold_bn
 from pibench.plan import graph
 from pibench.plan.environment import of_twin
 from pibench.plan.planner import plan
-from pibench.records.schema import Protocol
 from pibench.targets.local import TwinTarget
 from tests.emulation.conftest import DEVICE, run
 from tests.wild.networks import WILD

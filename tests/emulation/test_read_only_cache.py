@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pibench import settings
+from pibench.choices import Compute, Protocol
 from pibench.images.build import Builder
 from pibench.networks.network import Network
-from pibench.records.schema import Compute, Protocol
 from pibench.runner.jobs import job_of
 from pibench.runner.options import RunOptions
 from tests.other_user import USER, run_as

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from pibench import networks
+from pibench.choices import Protocol
 from pibench.images.build import Builder
 from pibench.networks.network import Network
-from pibench.records.schema import Protocol, Record
+from pibench.records.schema import Record
 from pibench.records.store import RecordStore
 from pibench.runner.jobs import facts_of, job_of
 from pibench.runner.options import RunOptions

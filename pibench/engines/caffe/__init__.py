@@ -12,7 +12,7 @@ from pibench.engines.base import PROGRAM, PYTHON, Engine
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pibench.records.schema import Protocol
+    from pibench.choices import Protocol
 
 
 @dataclass(frozen=True, kw_only=True)

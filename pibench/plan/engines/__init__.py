@@ -14,11 +14,11 @@ from pibench.errors import InvalidInputError
 from pibench.plan.engines import ncnn, opencv
 
 if TYPE_CHECKING:
+    from pibench.choices import Protocol
     from pibench.engines.base import Engine
     from pibench.networks.network import Network
     from pibench.plan.environment import Environment
     from pibench.plan.process import Process
-    from pibench.records.schema import Protocol
 
 
 def checked(network: Network, protocol: Protocol, environment: Environment) -> Engine:

@@ -34,7 +34,7 @@ from pibench.targets.ssh.connection import Login, connected
 from pibench.targets.ssh.session import Patience, Session, is_lost
 
 if TYPE_CHECKING:
-    from pibench.records.schema import Machine
+    from pibench.choices import Machine
     from pibench.records.schema import Target as TargetName
 
 

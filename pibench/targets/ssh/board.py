@@ -18,9 +18,9 @@ from pibench.targets.ssh.connection import Login, connected
 if TYPE_CHECKING:
     import asyncssh
 
+    from pibench.choices import Protocol
     from pibench.images.build import Builder
     from pibench.images.carried import CarriedRoot
-    from pibench.records.schema import Protocol
 
 # ruff: noqa: PLC0415  (asyncssh takes 0.3 s to import: only who connects pays for it)
 

@@ -41,7 +41,6 @@ from pibench.targets.vm.machine import (
     Accelerator,
     Files,
     Machine,
-    MachineName,
     accelerator_for,
     command_line,
     write_card,
@@ -50,6 +49,7 @@ from pibench.targets.vm.snapshot import KnownPrograms
 from pibench.targets.worker_pool import OVERHEAD_BYTES, partition, places
 
 if TYPE_CHECKING:
+    from pibench.choices import Machine as MachineName
     from pibench.records.schema import Target as TargetName
 
 GUEST_PROGRAMS: Final = Programs(

@@ -13,9 +13,9 @@ import pytest
 
 from pibench import devices, networks
 from pibench.checks import check
+from pibench.judgements import judge
 from pibench.plan.environment import of_device
 from pibench.plan.planner import plan
-from pibench.verdict import judge
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Pibench

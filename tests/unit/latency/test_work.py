@@ -13,9 +13,9 @@ from tests.wild.sequences import inputs, recurrent
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pibench.choices import Protocol
     from pibench.latency.work import LayerWork
     from pibench.networks.catalog import ZooEntry
-    from pibench.records.schema import Protocol
 
 HEAD = """
 name: "small"

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from pibench import devices, networks
+from pibench.choices import Protocol
 from pibench.engines.caffe import caffemodel, topology
 from pibench.engines.caffe.shapes import infer
 from pibench.errors import InvalidInputError
+from pibench.judgements import judge
 from pibench.networks.network import Network, parse_image_size
 from pibench.plan.answers import (
     LargestBatch,
@@ -25,8 +27,7 @@ from pibench.plan.answers import (
 from pibench.plan.environment import Environment, of_device
 from pibench.plan.planner import plan
 from pibench.plan.process import TooMuchError
-from pibench.records.schema import Protocol
-from pibench.verdict import Observation, decide, judge
+from pibench.verdict import Observation, decide
 from tests.wild.networks import WILD
 
 ROOMY = devices.load("rpi4b_1gb")

@@ -10,11 +10,11 @@ import pytest
 
 from pibench import api, devices, networks
 from pibench.errors import InvalidInputError
+from pibench.judgements import judge
 from pibench.plan import answers
 from pibench.plan.engines.opencv import layout_of
 from pibench.plan.environment import Environment
 from pibench.plan.planner import Plan, plan
-from pibench.verdict import judge
 
 MEASURED = Path(__file__).parent / "engines.csv"
 MIB = 2**20

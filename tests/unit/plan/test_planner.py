@@ -15,17 +15,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pibench import devices, networks, setups
+from pibench.choices import Protocol
 from pibench.crosscheck.estimated import ram_by_setup
 from pibench.crosscheck.paper import load_paper
 from pibench.engines.caffe.forks import LAYERS as FORK_LAYERS
 from pibench.engines.caffe.shapes.rules import RULES
 from pibench.errors import InvalidInputError
+from pibench.judgements import judge
 from pibench.networks.network import Network
 from pibench.plan.environment import Environment
 from pibench.plan.layers import LAYERS
 from pibench.plan.planner import Plan, plan
-from pibench.records.schema import Protocol
-from pibench.verdict import judge
 from tests.wild.networks import WILD
 from tests.wild.sequences import SEQUENCES, dense, inputs, recurrent
 from tests.wild.strategies import networks as random_networks

@@ -30,7 +30,6 @@ from pibench.targets.vm.machine import (
     JOB_DISK_BYTES,
     MACHINES,
     Files,
-    MachineName,
     accelerator_for,
     command_line,
 )
@@ -38,6 +37,8 @@ from pibench.targets.worker_pool import partition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pibench.choices import Machine as MachineName
 
 
 def piece(name: str, **changes: Any) -> Job:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pibench.errors import InvalidInputError
+from pibench.judgements import judge_measured_time
 from pibench.records.schema import LatencyInterval, Provenance, Record
-from pibench.verdict import judge_measured_time
 from tests import whole_records
 
 
