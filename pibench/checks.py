@@ -168,7 +168,7 @@ def _remedies(planned: Plan, device: Device) -> Iterator[Remedy]:
         if changed is None:
             return
         try:
-            if _is_too_large(changed, under, planned.environment, device):
+            if _is_too_large(planned, changed, under, device):
                 return
             found = plan(
                 changed,
@@ -217,13 +217,15 @@ def _remedies(planned: Plan, device: Device) -> Iterator[Remedy]:
                 return
 
 
-def _is_too_large(
-    network: Network, protocol: Protocol, environment: Environment, device: Device
-) -> bool:
-    """Return whether a network does not fit, as far as that is known without a plan."""
-    if not environment.is_caffe:
+def _is_too_large(planned: Plan, changed: Network, protocol: Protocol, device: Device) -> bool:
+    """Return whether a network does not fit, as far as that is known without another plan."""
+    if not planned.environment.is_caffe:
         return False
-    return answers.least_peak_bytes(network, protocol, environment) > device.usable_bytes
+    if changed is planned.network:
+        least_bytes = answers.least_forward_bytes(planned)
+    else:
+        least_bytes = answers.least_peak_bytes(changed, protocol, planned.environment)
+    return least_bytes > device.usable_bytes
 
 
 def _smaller_image(planned: Plan, device: Device) -> Iterator[Remedy]:

@@ -75,8 +75,9 @@ def fold(net: caffe.NetParameter, *, path: object = "network") -> caffe.NetParam
     layers = topology.layers(net, path)
     folded = deepcopy(net)
     folded.ClearField("layer")
-    gone = {id(part) for found in find(layers) for part in (found.norm, found.scale)}
-    ends = {id(found.layer): (found.scale or found.norm).top[0] for found in find(layers)}
+    folds = find(layers)
+    gone = {id(part) for found in folds for part in (found.norm, found.scale)}
+    ends = {id(found.layer): (found.scale or found.norm).top[0] for found in folds}
     for layer in layers:
         if id(layer) in gone or (net.input and layer is layers[0]):
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field, replace
@@ -266,8 +267,9 @@ def least_peak_bytes(network: Network, protocol: Protocol, environment: Environm
     """Return a lower bound of the peak with Caffe, which takes a quarter of a plan's time.
 
     At the end of its first pass Caffe has every parameter and the output of every layer that makes
-    one of its own; `caffe time` then fills the gradient of every parameter. A BatchNorm has two
-    copies of its bottom, and `caffe time` fills its bottom's gradient.
+    one of its own, and each convolution its im2col buffer; `caffe time` then fills the gradient of
+    every parameter. A BatchNorm has two copies of its bottom, and `caffe time` fills its bottom's
+    gradient. A Scale in place has a copy of its bottom.
     """
     found = network.shapes_under(protocol)
     passes = 2 if protocol == "caffe-time" else 1
@@ -279,15 +281,35 @@ def least_peak_bytes(network: Network, protocol: Protocol, environment: Environm
         # A Concat of one blob shares it.
         and (layer.type != "Concat" or len(layer.bottom) > 1)
     )
-    copies = 0
-    for layer, bottoms, sources in zip(found.layers, found.bottoms, found.sources, strict=True):
+    buffers = 0
+    for position, layer in enumerate(found.layers):
+        bottoms, tops = found.bottoms[position], found.tops[position]
         if layer.type == "BatchNorm":
-            writer = found.layers[sources[0][0]]
+            writer = found.layers[found.sources[position][0][0]]
             # What is written in place has the gradient of the blob before.
             fills = protocol == "caffe-time" and layer.bottom[0] not in writer.bottom
-            copies += (2 + fills) * math.prod(bottoms[0])
-    numbers = passes * found.parameter_count + activations + copies
+            buffers += (2 + fills) * math.prod(bottoms[0])
+        elif layer.type == "Scale" and layer.top[0] == layer.bottom[0]:
+            buffers += math.prod(bottoms[0])
+        elif layer.type == "Convolution" and layer.convolution_param.axis == 1:
+            _, depth, *kernel = found.weights[position][0]
+            if math.prod(kernel) > 1:
+                columns = layer.convolution_param.group * depth * math.prod(kernel)
+                buffers += columns * math.prod(tops[0][2:])
+    numbers = passes * found.parameter_count + activations + buffers
     return environment.program(protocol).baseline_bytes + FLOAT_BYTES * numbers
+
+
+def least_forward_bytes(planned: Plan) -> int:
+    """Return a lower bound of the peak of `inference`, from the plan of `caffe-time`.
+
+    It is what the network has at the end of the first forward pass.
+    """
+    forward = itertools.takewhile(lambda step: step.phase != "backward", planned.steps)
+    program = planned.environment.program("inference")
+    return max(step.resident_bytes for step in forward) + (
+        program.baseline_bytes - planned.baseline_rss_bytes
+    )
 
 
 def in_place(network: Network) -> Network | None:
