@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import get_args
 
 from pibench import devices, networks
-from pibench.choices import Compute
+from pibench.engines.base import Compute
 from pibench.images.archive import container_tag
 from pibench.images.build import Builder
 from pibench.process import run

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 
 from pibench import devices, networks
-from pibench.choices import Compute
+from pibench.engines.base import Compute
 from pibench.images.build import Builder
 from pibench.records.schema import Record
 from pibench.runner.options import RunOptions

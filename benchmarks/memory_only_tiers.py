@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pibench import devices, networks
-from pibench.choices import Compute
+from pibench.engines.base import Compute
 from pibench.images.build import Builder
 from pibench.runner.options import RunOptions
 from pibench.runner.runner import Runner

@@ -28,8 +28,8 @@ from pibench.plan.process import FLOAT_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pibench.choices import Protocol
     from pibench.devices import Device
+    from pibench.engines.base import Protocol
     from pibench.judgements import Judgement, TimeJudgement
     from pibench.latency.model import Prediction
     from pibench.networks.network import Network

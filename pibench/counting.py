@@ -34,8 +34,8 @@ from pibench.targets.sandbox import sandboxed, scratch
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pibench.choices import Protocol
     from pibench.devices import Device
+    from pibench.engines.base import Protocol
     from pibench.images.build import Builder
     from pibench.networks.network import Network
     from pibench.scoreboard.core import Core

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final, Literal
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-    from pibench.choices import Machine
     from pibench.records.schema import Enforcer, ProvenanceKind
 
+Machine = Literal["virt", "raspi3b"]
+"""The machines that target vm emulates."""
 ENTRY_POINTS: Final = "pibench.targets"
 """The group of entry points by which installed packages add targets."""
 _LAST_RANK: Final = 99

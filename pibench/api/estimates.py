@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pibench.checks import Check
-    from pibench.choices import Protocol, Repair
+    from pibench.engines.base import Protocol
+    from pibench.engines.caffe import Repair
     from pibench.latency.analytic import Data
     from pibench.latency.model import Prediction
     from pibench.networks.model_file import Runnable

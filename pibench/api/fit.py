@@ -16,9 +16,8 @@ from pibench.api.runs import other_model_files, run
 if TYPE_CHECKING:
     from typing import Any
 
-    from pibench.choices import Protocol
     from pibench.devices import Device
-    from pibench.engines.base import Engine
+    from pibench.engines.base import Engine, Protocol
     from pibench.judgements import TimeJudgement
     from pibench.networks.model_file import Runnable
     from pibench.networks.network import Network

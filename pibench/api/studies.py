@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from pibench.bisection.search import Bisection
-    from pibench.choices import Repair
+    from pibench.engines.caffe import Repair
     from pibench.networks.network import Network
     from pibench.records.schema import Record
     from pibench.sweeps.scheduler import SweepSummary

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 from pydantic import Field, ValidationError
 
 from pibench import target_kinds
-from pibench.choices import Machine
 from pibench.crosscheck.sides import read_records
 from pibench.engines import registry
 from pibench.engines.caffe import CAFFE, cut
@@ -30,6 +29,7 @@ from pibench.runner.model_files import seeded_weights
 from pibench.runner.options import RunOptions
 from pibench.runner.runner import Runner, as_array, write_npz
 from pibench.setups import BLAS_NAMES, Blas
+from pibench.target_kinds import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

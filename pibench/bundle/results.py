@@ -27,10 +27,10 @@ from pibench.targets.probe_session import MachineInfo, Reported, RunResult, Text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pibench.choices import Machine
     from pibench.records.schema import Record
     from pibench.records.schema import Target as TargetName
     from pibench.records.store import RecordStore
+    from pibench.target_kinds import Machine
     from pibench.targets.base import Job, Observer, Watcher
 
 LONGEST_MANIFEST_BYTES: Final = 64 << 20

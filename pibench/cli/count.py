@@ -16,10 +16,10 @@ from pibench.latency import stacks
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pibench.choices import Protocol
     from pibench.counting import NetworkCounts
     from pibench.crosscheck.cycles import Times
     from pibench.devices import Device
+    from pibench.engines.base import Protocol
     from pibench.networks.network import Network
     from pibench.report.tables import Table
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 import typer
 
 from pibench import devices, setups, target_kinds
-from pibench.choices import Compute, Machine, Protocol
+from pibench.engines.base import Compute, Protocol
 from pibench.setups import Blas
+from pibench.target_kinds import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,8 +18,8 @@ from pibench.latency import stacks
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from pibench.choices import Protocol
     from pibench.devices import Device
+    from pibench.engines.base import Protocol
     from pibench.judgements import TimeJudgement
     from pibench.latency.analytic import Data
     from pibench.latency.factors import StackFactors

@@ -16,9 +16,9 @@ from pibench.latency.analytic import Configuration, Parts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pibench.choices import Protocol
     from pibench.counting import NetworkCounts
     from pibench.devices import Device
+    from pibench.engines.base import Protocol
     from pibench.networks.network import Network
 
 

@@ -18,10 +18,10 @@ from pibench.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pibench.choices import Protocol
     from pibench.crosscheck.claims import Claim, PredictedTime
     from pibench.crosscheck.paper import Column, Explanation, Paper, PaperEntry
     from pibench.devices import Device
+    from pibench.engines.base import Protocol
     from pibench.plan.environment import Environment
     from pibench.records.schema import Record
 

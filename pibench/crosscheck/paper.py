@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 
 from pibench import devices, file_io, networks
-from pibench.choices import Protocol
 from pibench.crosscheck import explanations
+from pibench.engines.base import Protocol
 from pibench.errors import InvalidInputError, first_of
 from pibench.records.fields import Frozen
 from pibench.records.identity import ZOO

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pydantic import Field, ValidationError
 
 from pibench import devices, file_io
-from pibench.choices import Protocol
 from pibench.crosscheck.paper import DEFAULT, is_of_the_zoo, load_paper, plain
+from pibench.engines.base import Protocol
 from pibench.engines.registry import label_of
 from pibench.errors import InvalidInputError, first_of
 from pibench.file_io import write_whole

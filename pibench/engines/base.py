@@ -12,12 +12,15 @@ from pibench.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pibench.choices import Compute, Protocol
     from pibench.engines.caffe.caffe_pb2 import LayerParameter
     from pibench.engines.caffe.shapes import Shapes
     from pibench.engines.caffe.topology import Source
     from pibench.engines.formats import Contents, FileFormat
 
+Protocol = Literal["caffe-time", "inference"]
+"""What is run: forward and backward as the paper does, or forward passes alone."""
+Compute = Literal["real", "memory-only"]
+"""Whether the engine computes, or only touches the memory that it would."""
 ModelFormat = Literal["caffe", "onnx", "ncnn"]
 PROGRAM: Final = "{program}"
 """Stands for the engine's program, with what a target needs to start it, in a command."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from pibench import file_io
-from pibench.choices import Protocol
+from pibench.engines.base import Protocol
 from pibench.errors import InvalidInputError, extra, first_of
 from pibench.file_io import write_whole
 from pibench.latency import rates, stacks, work

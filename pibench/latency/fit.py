@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pibench.choices import Protocol
     from pibench.devices import Device
+    from pibench.engines.base import Protocol
     from pibench.latency.factors import StackFactors
     from pibench.networks.network import Network
     from pibench.records.schema import Record

@@ -25,9 +25,9 @@ from pibench.plan.planner import plan
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pibench.choices import Protocol
     from pibench.counting import NetworkCounts
     from pibench.devices import Device
+    from pibench.engines.base import Protocol
     from pibench.latency.analytic import Data
     from pibench.latency.factors import StackFactors
     from pibench.latency.rates import LatencyRates, Pressure, Rates

@@ -22,8 +22,8 @@ from pibench.plan.planner import plan
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pibench.choices import Protocol
     from pibench.devices import Device
+    from pibench.engines.base import Protocol
     from pibench.latency.rates import Pressure
     from pibench.networks.network import Network
     from pibench.plan.planner import Plan

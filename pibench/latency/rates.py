@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from pibench import devices, file_io
-from pibench.choices import Protocol
+from pibench.engines.base import Protocol
 from pibench.errors import InvalidInputError, first_of
 from pibench.file_io import write_whole
 

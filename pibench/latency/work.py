@@ -31,8 +31,8 @@ from pibench.errors import HostError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pibench.choices import Protocol
     from pibench.counting import Counts, NetworkCounts
+    from pibench.engines.base import Protocol
     from pibench.engines.caffe.shapes import Shape
     from pibench.networks.network import Network
 

@@ -25,7 +25,8 @@ from pibench.networks import catalog
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pibench.choices import Protocol, Repair
+    from pibench.engines.base import Protocol
+    from pibench.engines.caffe import Repair
     from pibench.engines.caffe import caffe_pb2 as caffe
     from pibench.engines.caffe.topology import Phase
 

@@ -21,8 +21,8 @@ from pibench.setups import DEFAULT
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pibench.choices import Protocol
     from pibench.devices import Device
+    from pibench.engines.base import Protocol
     from pibench.judgements import Judgement
     from pibench.networks.network import Network, OtherParameters
     from pibench.plan.environment import Environment

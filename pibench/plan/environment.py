@@ -15,8 +15,8 @@ from pibench.plan.openblas import Kernel
 from pibench.setups import DEFAULT, Parameters, Setup, parameters
 
 if TYPE_CHECKING:
-    from pibench.choices import Protocol
     from pibench.devices import Device
+    from pibench.engines.base import Protocol
 
 Architecture = Literal["arm64", "amd64"]
 

@@ -25,8 +25,8 @@ from pibench.plan.process import Process, Step
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pibench.choices import Protocol
     from pibench.devices import Device
+    from pibench.engines.base import Protocol
     from pibench.networks.network import Network
     from pibench.plan.environment import Environment, Program
     from pibench.plan.graph import Node

@@ -14,7 +14,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 from pibench import devices
-from pibench.choices import Compute, Protocol
+from pibench.engines.base import Compute, Protocol
 from pibench.errors import InvalidInputError
 from pibench.records.fields import Batch, Frozen, Name, Sha256, Whole
 from pibench.setups import DEFAULT

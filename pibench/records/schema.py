@@ -25,8 +25,8 @@ from pydantic import (
 )
 
 from pibench import devices
-from pibench.choices import Compute, Machine, Protocol
 from pibench.display import Displayed
+from pibench.engines.base import Compute, Protocol
 from pibench.records.fields import (
     INPUT_SIZE,
     MOST_AXES,
@@ -49,7 +49,7 @@ from pibench.records.fields import (
     unit,
 )
 from pibench.setups import DEFAULT, Setup
-from pibench.target_kinds import TargetKind, kind_of
+from pibench.target_kinds import Machine, TargetKind, kind_of
 
 if TYPE_CHECKING:
     from pibench.devices import Device

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from pibench.choices import Repair
+    from pibench.engines.caffe import Repair
     from pibench.networks.network import Network
     from pibench.records.schema import Record
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from pibench import devices, target_kinds
-from pibench.choices import Compute, Machine, Protocol, Repair
 from pibench.engines import formats
-from pibench.engines.caffe import CAFFE, topology
+from pibench.engines.base import Compute, Protocol
+from pibench.engines.caffe import CAFFE, Repair, topology
 from pibench.engines.registry import engine_of, readers
 from pibench.errors import InvalidInputError
 from pibench.setups import DEFAULT, Blas, Setup, parameters
+from pibench.target_kinds import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

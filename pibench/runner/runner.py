@@ -23,7 +23,7 @@ from pibench.runner.record import Context, record_of
 if TYPE_CHECKING:
     import numpy as np
 
-    from pibench.choices import Compute
+    from pibench.engines.base import Compute
     from pibench.images.build import Builder
     from pibench.networks.model_file import Runnable
     from pibench.records.schema import Record

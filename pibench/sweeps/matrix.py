@@ -32,8 +32,8 @@ from pydantic import (
 
 from pibench import devices, file_io, process, settings, target_kinds
 from pibench._version import __version__
-from pibench.choices import Compute, Machine, Protocol, Repair
-from pibench.engines.caffe import prototxt
+from pibench.engines.base import Compute, Protocol
+from pibench.engines.caffe import Repair, prototxt
 from pibench.engines.registry import engine_of
 from pibench.errors import InvalidInputError, PibenchError
 from pibench.images.recipe import file_sha256, fingerprint
@@ -43,7 +43,7 @@ from pibench.runner.jobs import cost_bytes
 from pibench.runner.options import RunOptions
 from pibench.settings import asset
 from pibench.setups import Blas
-from pibench.target_kinds import kind_of_spec
+from pibench.target_kinds import Machine, kind_of_spec
 from pibench.targets.job import engine_key
 from pibench.targets.ssh import connection
 

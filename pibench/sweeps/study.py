@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from pibench import file_io, process
-from pibench.choices import Compute, Machine, Protocol, Repair
+from pibench.engines.base import Compute, Protocol
+from pibench.engines.caffe import Repair
 from pibench.errors import InvalidInputError
 from pibench.setups import Blas
 from pibench.sweeps import matrix
@@ -24,6 +25,7 @@ from pibench.sweeps.execute import (
 )
 from pibench.sweeps.matrix import Cell, Study
 from pibench.sweeps.scheduler import SweepScheduler
+from pibench.target_kinds import Machine
 
 if TYPE_CHECKING:
     from pibench.records.schema import Record

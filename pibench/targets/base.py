@@ -11,10 +11,11 @@ from pibench.probe.values import PIXELS
 from pibench.setups import DEFAULT, Blas, Setup
 
 if TYPE_CHECKING:
-    from pibench.choices import Compute, Machine
-    from pibench.choices import Protocol as ProfilingProtocol
+    from pibench.engines.base import Compute
+    from pibench.engines.base import Protocol as ProfilingProtocol
     from pibench.records.schema import Enforcer, HostEnvironment
     from pibench.records.schema import Target as TargetName
+    from pibench.target_kinds import Machine
 
 
 @dataclass(frozen=True, kw_only=True)

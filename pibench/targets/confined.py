@@ -48,7 +48,7 @@ from pibench.targets.worker_pool import (
 )
 
 if TYPE_CHECKING:
-    from pibench.choices import Machine
+    from pibench.target_kinds import Machine
 
 PAGE_BYTES: Final = 4096
 _FORMAT: Final = 1

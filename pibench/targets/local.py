@@ -45,9 +45,9 @@ from pibench.targets.worker_pool import (
 )
 
 if TYPE_CHECKING:
-    from pibench.choices import Machine
     from pibench.images.recipe import Architecture
     from pibench.records.schema import Target as TargetName
+    from pibench.target_kinds import Machine
 
 
 class LocalTarget:

@@ -18,10 +18,9 @@ from pibench.errors import HostError, InvalidInputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pibench.choices import Machine
     from pibench.devices import Device
     from pibench.images.build import Builder
-    from pibench.target_kinds import TargetKind
+    from pibench.target_kinds import Machine, TargetKind
     from pibench.targets.base import Target
 
 # ruff: noqa: PLC0415  (only the target in use is imported: the Engine's SDK alone takes 0.2 s)

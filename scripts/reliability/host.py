@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from pibench import devices, networks
-from pibench.choices import Protocol
+from pibench.engines.base import Protocol
 from pibench.errors import InvalidInputError
 from pibench.judgements import judge
 from pibench.latency import rates

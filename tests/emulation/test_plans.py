@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from pibench import networks
-from pibench.choices import Protocol
 from pibench.crosscheck.planned import Comparison, compare, environment_of
+from pibench.engines.base import Protocol
 from pibench.engines.caffe import caffemodel
 from pibench.errors import InvalidInputError
 from pibench.images.build import Builder

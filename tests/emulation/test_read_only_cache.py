@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pibench import settings
-from pibench.choices import Compute, Protocol
+from pibench.engines.base import Compute, Protocol
 from pibench.images.build import Builder
 from pibench.networks.network import Network
 from pibench.runner.jobs import job_of

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pibench import networks
-from pibench.choices import Protocol
+from pibench.engines.base import Protocol
 from pibench.images.build import Builder
 from pibench.networks.network import Network
 from pibench.records.schema import Record

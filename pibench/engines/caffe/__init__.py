@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from pibench.engines.base import PROGRAM, PYTHON, Engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pibench.choices import Protocol
+    from pibench.engines.base import Protocol
+
+Repair = bool | Literal["paper"]
+"""Whether what stock Caffe rejects is fixed; "paper" takes `ceil_mode: false` out, as it did."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,7 @@ from pibench.errors import InvalidInputError
 from pibench.plan.engines import ncnn, opencv
 
 if TYPE_CHECKING:
-    from pibench.choices import Protocol
-    from pibench.engines.base import Engine
+    from pibench.engines.base import Engine, Protocol
     from pibench.networks.network import Network
     from pibench.plan.environment import Environment
     from pibench.plan.process import Process

@@ -34,8 +34,8 @@ from pibench.targets.ssh.connection import Login, connected
 from pibench.targets.ssh.session import Patience, Session, is_lost
 
 if TYPE_CHECKING:
-    from pibench.choices import Machine
     from pibench.records.schema import Target as TargetName
+    from pibench.target_kinds import Machine
 
 
 class SshTarget:

@@ -18,7 +18,7 @@ from pibench.targets.ssh.connection import Login, connected
 if TYPE_CHECKING:
     import asyncssh
 
-    from pibench.choices import Protocol
+    from pibench.engines.base import Protocol
     from pibench.images.build import Builder
     from pibench.images.carried import CarriedRoot
 

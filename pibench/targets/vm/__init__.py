@@ -49,8 +49,8 @@ from pibench.targets.vm.snapshot import KnownPrograms
 from pibench.targets.worker_pool import OVERHEAD_BYTES, partition, places
 
 if TYPE_CHECKING:
-    from pibench.choices import Machine as MachineName
     from pibench.records.schema import Target as TargetName
+    from pibench.target_kinds import Machine as MachineName
 
 GUEST_PROGRAMS: Final = Programs(
     program=[f"/{PROGRAM}"],

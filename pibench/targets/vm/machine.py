@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pibench.choices import Machine as MachineName
 from pibench.devices import KIB, Device
 from pibench.images.build import make_disk
 from pibench.process import require_program, run
+from pibench.target_kinds import Machine as MachineName
 
 if TYPE_CHECKING:
-    from pibench.choices import Compute
+    from pibench.engines.base import Compute
 
 Accelerator = Literal["tcg,thread=multi", "tcg,thread=single"]
 """How QEMU emulates the cores: each in a thread of its own, or all in turn in one thread."""

@@ -13,7 +13,7 @@ from tests.wild.sequences import inputs, recurrent
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pibench.choices import Protocol
+    from pibench.engines.base import Protocol
     from pibench.latency.work import LayerWork
     from pibench.networks.catalog import ZooEntry
 

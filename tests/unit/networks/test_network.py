@@ -21,7 +21,7 @@ from pibench.plan.environment import of_device
 from pibench.plan.planner import plan
 
 if TYPE_CHECKING:
-    from pibench.choices import Protocol
+    from pibench.engines.base import Protocol
 
 
 def test_zoo_network() -> None:

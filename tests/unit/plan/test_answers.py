@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pibench import devices, networks
-from pibench.choices import Protocol
+from pibench.engines.base import Protocol
 from pibench.engines.caffe import caffemodel, topology
 from pibench.engines.caffe.shapes import infer
 from pibench.errors import InvalidInputError

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pibench import devices, networks, setups
-from pibench.choices import Protocol
 from pibench.crosscheck.estimated import ram_by_setup
 from pibench.crosscheck.paper import load_paper
+from pibench.engines.base import Protocol
 from pibench.engines.caffe.forks import LAYERS as FORK_LAYERS
 from pibench.engines.caffe.shapes.rules import RULES
 from pibench.errors import InvalidInputError

@@ -38,7 +38,7 @@ from pibench.targets.worker_pool import partition
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pibench.choices import Machine as MachineName
+    from pibench.target_kinds import Machine as MachineName
 
 
 def piece(name: str, **changes: Any) -> Job:
