@@ -104,7 +104,7 @@ def predict(
     from pibench.records.identity import network_labels
 
     # Garbage collection takes a third of the time for tens of thousands of acyclic blobs and steps.
-    gc.set_threshold(1_000_000)
+    gc.disable()
     _check_gate(max_ms, out, specs)
     profile = _profile(device or (narrowed or rates).device, reserve, clock)
     fitted = narrowed is None and _fitted(calibration, stack, counted=counted)

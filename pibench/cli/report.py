@@ -49,11 +49,15 @@ def report(
 
     Example: pibench report out/records.jsonl -o report.html
     """  # fmt: skip
+    import gc
+
     from pibench.api.comparison import report as build_report
     from pibench.file_io import is_standard_output
     from pibench.report import files
     from pibench.report.sources import Networks
 
+    # See `content.without_collecting`; the process ends with this command.
+    gc.disable()
     wanted = files.named(form) if form is not None else None
     if wanted is not None and out is not None and len(out) > 1:
         raise InvalidInputError(

@@ -282,11 +282,12 @@ def _layer_rows(
     rows = []
     for name in dict.fromkeys([*peaks, *timed]):
         layer = timed.get(name)
-        cells = [layer.type if layer else NOTHING]
-        cells += [mib(peaks.get(name, {}).get(phase), 1) for phase in phases]
+        cells = [escape(visible(layer.type)) if layer else NOTHING]
+        of_layer = peaks.get(name, {})
+        cells += [mib(of_layer.get(phase), 1) for phase in phases]
         if times:
             cells.append(milliseconds(layer.forward_ms if layer else None))
             cells.append(percent(times[0].share(layer) if layer else None))
-        row = "".join(f"<td>{escape(visible(cell))}" for cell in cells)
+        row = "".join(f"<td>{cell}" for cell in cells)
         rows.append(Markup(f'<tr><th scope="row"><bdi>{escape(visible(name))}</bdi>{row}'))  # noqa: S704
     return rows

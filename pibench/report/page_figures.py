@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pibench.devices import Device
     from pibench.plan.planner import Plan
     from pibench.plan.process import Step
+    from pibench.records.schema import LayerTime
     from pibench.report.content import LayerTimes, NetworkReport, Peak
 
     Placed = tuple[str, NetworkReport, Peak]
@@ -53,6 +54,7 @@ GROUPS: Final = {
     "joining": ("Concat", "Eltwise", "Slice", "Split", "Crop", "Reshape", "Flatten", "Tile"),
 }
 """Layer types with their own colour; the rest is `other`."""
+_GROUP_OF: Final = {kind: group for group, kinds in GROUPS.items() for kind in kinds}
 OTHER: Final = "other"
 GROUPED_ABOVE: Final = 60
 """The number of layers above which a bar of the times is a block of them."""
@@ -101,7 +103,7 @@ def text(name: str) -> str:
 
 def group_of(layer_type: str) -> str:
     """Return the kind of work of this layer type."""
-    return next((group for group, types in GROUPS.items() if layer_type in types), OTHER)
+    return _GROUP_OF.get(layer_type, OTHER)
 
 
 def peaks(networks: Sequence[NetworkReport], device: Device) -> Figure:
@@ -356,13 +358,13 @@ def time_per_layer(times: LayerTimes) -> Figure:
     """
     layers = times.layers
     blocks, note = blocks_of([layer.type for layer in layers])
+    found: dict[str, dict[int, list[LayerTime]]] = {group: {} for group in (*GROUPS, OTHER)}
+    for place, block in enumerate(blocks):
+        for index in block:
+            own = found[group_of(layers[index].type)].setdefault(place, [])
+            own.append(layers[index])
     data: list[Trace] = []
-    for group in (*GROUPS, OTHER):
-        found = {
-            place: [layers[index] for index in block if group_of(layers[index].type) == group]
-            for place, block in enumerate(blocks)
-        }
-        bars = {place: own for place, own in found.items() if own}
+    for group, bars in found.items():
         if not any(layer.forward_ms for own in bars.values() for layer in own):
             continue
         shares = [100 * sum(map(times.share, own)) for own in bars.values()]
