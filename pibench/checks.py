@@ -138,7 +138,9 @@ def check(
                 f"times are predicted for Caffe, not for {label_of(engine)}",
                 hint="run it on the board",
             )
-        prediction = predictor(device, stacks.DEFAULT, edge, protocol=protocol)(network, plan_of)
+        prediction = predictor(device, stacks.default_of(device.cpu), edge, protocol=protocol)(
+            network, plan_of
+        )
     except InvalidInputError as error:
         not_predicted = error.message
     judged_time = None

@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from pibench.latency import stacks
-from pibench.scoreboard.core import load_core
+from pibench.scoreboard.core import Core, load_core
 from pibench.scoreboard.decode import decode
 from pibench.scoreboard.instruction import Instruction
 from pibench.scoreboard.loops import accumulators, inner_loops, save
 from pibench.scoreboard.pipeline import cycles
 
 STACKS = Path(stacks.__file__).parent
-CORE = load_core("cortex-a53")
 MARK = "# Below: written by scripts/stacks.py.\n"
 
 
@@ -35,12 +34,14 @@ def main() -> None:
     changed = []
     for file in sorted(STACKS.glob("*.toml")):
         text = file.read_text()
-        source = tomllib.loads(text).get("source", {})
+        content = tomllib.loads(text)
+        source = content.get("source", {})
         library = found_library(folders, source.get("library"))
         if library is None:
             print(f"{file.stem}: its library is in none of the folders", file=sys.stderr)
             continue
-        written = text.partition(MARK)[0] + MARK + "\n".join(lines(library, source)) + "\n"
+        core = load_core(content["cpu"])
+        written = text.partition(MARK)[0] + MARK + "\n".join(lines(library, source, core)) + "\n"
         if written != text:
             changed.append(file.stem)
             if "--check" not in sys.argv:
@@ -56,35 +57,35 @@ def found_library(folders: list[Path], name: str | None) -> Path | None:
     return next((path for path in found if str(path).endswith(name) and path.is_file()), None)
 
 
-def lines(library: Path, source: dict[str, Any]) -> Iterator[str]:
+def lines(library: Path, source: dict[str, Any], core: Core) -> Iterator[str]:
     """Return the tables of one stack."""
     if "kernel" in source:
         yield "[tiles]"
-        yield from tile_lines(function(library, source["kernel"]), source["widths"])
+        yield from tile_lines(function(library, source["kernel"]), source["widths"], core)
     else:
         yield "[macs]"
         for key in ("whole_blocks", "rest", "rest_of_depth", "transposed"):
             if key in source:
-                yield f"{key} = {mac_cycles(library, source[key]):.3f}"
+                yield f"{key} = {mac_cycles(library, source[key], core):.3f}"
     if "vectors" in source:
         yield "\n[vectors]"
         for key, loop in source["vectors"].items():
-            yield f"{key} = {loop_cycles(library, loop):g}"
+            yield f"{key} = {loop_cycles(library, loop, core):g}"
 
 
-def mac_cycles(library: Path, place: str | dict[str, Any]) -> float:
+def mac_cycles(library: Path, place: str | dict[str, Any], core: Core) -> float:
     """Return the cycles of a multiply-accumulate: in a named loop, or in a function's fastest."""
     if not isinstance(place, str):
-        return loop_cycles(library, place)
+        return loop_cycles(library, place, core)
     code = function(library, place)
-    return min(per_mac(code[first : last + 1]) for first, last in mac_loops(code))
+    return min(per_mac(code[first : last + 1], core) for first, last in mac_loops(code))
 
 
-def loop_cycles(library: Path, place: dict[str, Any]) -> float:
+def loop_cycles(library: Path, place: dict[str, Any], core: Core) -> float:
     """Return the cycles of an element in an inner loop of a function."""
     code = function(library, place["function"])
     first, last = inner_loops(code)[place["loop"]]
-    return cycles(code[first : last + 1], CORE) / place["elements"]
+    return cycles(code[first : last + 1], core) / place["elements"]
 
 
 def function(library: Path, symbol: str) -> list[Instruction]:
@@ -112,11 +113,11 @@ def mac_loops(code: list[Instruction]) -> list[tuple[int, int]]:
     ]
 
 
-def per_mac(loop: list[Instruction]) -> float:
-    return cycles(loop, CORE) / sum(one.macs for one in loop)
+def per_mac(loop: list[Instruction], core: Core) -> float:
+    return cycles(loop, core) / sum(one.macs for one in loop)
 
 
-def tile_lines(code: list[Instruction], widths: dict[str, list[int]]) -> Iterator[str]:
+def tile_lines(code: list[Instruction], widths: dict[str, list[int]], core: Core) -> Iterator[str]:
     """Return a line per tile: loops over the depth for several steps and for one, then a save.
 
     A kernel has its tiles in the order of `widths`: for each width the heights, largest first.
@@ -136,10 +137,10 @@ def tile_lines(code: list[Instruction], widths: dict[str, list[int]]) -> Iterato
                 raise SystemExit(f"no loop for the tile {height}x{width}")
             (first, last), *_ = own
             unroll = macs(code[first : last + 1]) // size
-            step = cycles(code[first : last + 1], CORE) / unroll
+            step = cycles(code[first : last + 1], core) / unroll
             end = own[-1][1]
-            rest = cycles(code[own[-1][0] : end + 1], CORE) if len(own) > 1 else step
-            saving = cycles(save(code, end), CORE)
+            rest = cycles(code[own[-1][0] : end + 1], core) if len(own) > 1 else step
+            saving = cycles(save(code, end), core)
             yield (
                 f'"{height}x{width}" = {{ step = {step:g}, unroll = {unroll}, '
                 f"last_step = {rest:g}, save = {saving:g} }}"

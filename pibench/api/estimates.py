@@ -106,9 +106,10 @@ def predict(
     from pibench.latency import rates, stacks
     from pibench.latency.model import predictor
 
+    profile = devices.load(device)
     predict_one = predictor(
-        devices.load(device),
-        stack or stacks.DEFAULT,
+        profile,
+        stack or stacks.default_of(profile.cpu),
         rates.shipped().pressure,
         threads=threads,
         data=data,

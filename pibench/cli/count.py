@@ -33,7 +33,8 @@ def count(
     repair: opt.Repair = False,
     repair_as_paper: opt.RepairAsPaper = False,
     stack: str | None = opt.value(
-        f"The stack whose BLAS Caffe runs with, one of arm64. Default: {stacks.DEFAULT}.",
+        f"The stack whose BLAS Caffe runs with, one of arm64. Default: {stacks.DEFAULT} "
+        "or that of the device's core.",
         metavar="NAME",
     ),
     cycles: bool = opt.switch(
@@ -63,7 +64,8 @@ def count(
     protocols: list[Protocol] = [
         "caffe-time" if network.runs_under("caffe-time") else "inference" for network in loaded
     ]
-    profile, named_stack = devices.load(device), stack or stacks.DEFAULT
+    profile = devices.load(device)
+    named_stack = stack or stacks.default_of(profile.cpu)
     blas = stacks.load(named_stack).preloaded
     if blas is None:
         raise InvalidInputError(

@@ -42,8 +42,8 @@ def predict(
     ),
     stack: str | None = opt.value(
         f"The software on the board: {', '.join(stacks.names())}; `unknown` for the range of all, "
-        "`paper` for rates fitted on the paper's times. Default: the one of pibench's images, "
-        f"{stacks.DEFAULT}.",
+        "`paper` for rates fitted on the paper's times. Default: the one of pibench's images "
+        f"on the device's core, such as {stacks.DEFAULT}.",
         metavar="NAME",
     ),
     threads: opt.Threads = None,
@@ -113,7 +113,7 @@ def predict(
     protocol = opt.protocol_of(protocol, None if fitted else weights)
     how = {"threads": threads, "data": data, "protocol": protocol}
     predict_one = _predictor(
-        profile, rates, None if fitted else stack or stacks.DEFAULT, narrowed, how
+        profile, rates, None if fitted else stack or stacks.default_of(profile.cpu), narrowed, how
     )
     options = opt.run_options(
         {

@@ -66,7 +66,7 @@ def compared(
     Raises:
         InvalidInputError: The stack is not known for the device.
     """
-    own = stacks.load(stacks.DEFAULT)
+    own = stacks.load(stacks.default_of(device.cpu))
     configuration = Configuration(
         stack=stacks.load(stack).with_loops_of(own),
         device=device,

@@ -299,7 +299,7 @@ def _check(paper: Paper) -> None:
         from pibench.latency.analytic import Configuration  # noqa: PLC0415  (start-up time)
         from pibench.latency.model import UNKNOWN  # noqa: PLC0415  (start-up time)
 
-        names = stacks.names() if paper.stack in (UNKNOWN, "paper") else (paper.stack,)
+        names = stacks.of_cpu(device.cpu) if paper.stack in (UNKNOWN, "paper") else (paper.stack,)
         stack = stacks.load(names[0])
         _ = Configuration(stack=stack, device=device, threads=1, data=paper.data).memory
 

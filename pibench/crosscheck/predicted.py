@@ -49,7 +49,8 @@ def predicted_side(
     plan_of = cache(plan)
     entries: dict[tuple[object, ...], Entry] = {}
     for record in records:
-        of_record = stack or as_run.stack_of(record) or stacks.DEFAULT
+        cpu = record.device_profile.cpu
+        of_record = stack or as_run.stack_of(record) or stacks.default_of(cpu)
         try:
             found = as_run.predict_as_run(record, network_of(record), of_record, plan_of)
             entry = _entry(record, found, "" if stack else _no_stack(record))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from pibench.errors import InvalidInputError
 from pibench.latency.products import Call, Memory, on_threads
+from pibench.latency.stacks import of_cpu
 from pibench.latency.work import NO_VECTORS, VECTOR_ACCESSES
 
 if TYPE_CHECKING:
@@ -68,18 +69,21 @@ class Power:
     source: str
 
 
-def powers(c_library: str, data: Data) -> Power:
-    """Return the figure of a C library for this data."""
-    return known_powers()[c_library][data]
+def powers(cpu: str, c_library: str, data: Data) -> Power:
+    """Return the figure of a C library on a kind of core for this data."""
+    return known_powers()[cpu][c_library][data]
 
 
 @cache
-def known_powers() -> dict[str, dict[str, Power]]:
-    """Return all figures, by C library and kind of data."""
+def known_powers() -> dict[str, dict[str, dict[str, Power]]]:
+    """Return all figures, by kind of core, C library and kind of data."""
     file = resources.files(__package__) / "powers.toml"
     return {
-        library: {data: Power(**figures) for data, figures in by_data.items()}
-        for library, by_data in tomllib.loads(file.read_text(encoding="utf-8")).items()
+        cpu: {
+            library: {data: Power(**figures) for data, figures in by_data.items()}
+            for library, by_data in by_library.items()
+        }
+        for cpu, by_library in tomllib.loads(file.read_text(encoding="utf-8")).items()
     }
 
 
@@ -104,10 +108,12 @@ class Configuration:
             InvalidInputError: The stack is for another core, or the memory's times are not known.
         """
         if self.device.cpu != self.stack.cpu:
+            own = ", ".join(of_cpu(self.device.cpu))
             raise InvalidInputError(
                 f"no latency is known for {self.device.id}: its CPU is a {self.device.cpu}, the "
                 f"stack {self.stack.id} is of a {self.stack.cpu}",
-                hint="measure some networks there, then: pibench calibrate --from RECORDS",
+                hint=f"the stacks of its core: {own or 'none'}; or measure some networks there, "
+                "then: pibench calibrate --from RECORDS",
             )
         if self.device.memory is None:
             raise InvalidInputError(
@@ -119,7 +125,7 @@ class Configuration:
     @cached_property
     def power(self) -> Power:
         """Return what a power takes with this C library and data."""
-        return powers(self.stack.c_library, self.data)
+        return powers(self.stack.cpu, self.stack.c_library, self.data)
 
     def parts(self, done: LayerWork) -> Parts:
         """Return the time of one layer by its parts."""

@@ -27,7 +27,8 @@ def stack_of(record: Record) -> str | None:
     guest = record.environment.guest
     if not record.ran_on_board or record.compute != "real":
         return None
-    known = stacks.of_blas(guest.blas_name, guest.blas_core_type, guest.architecture)
+    cpu = record.device_profile.cpu
+    known = stacks.of_blas(guest.blas_name, guest.blas_core_type, guest.architecture, cpu)
     return known or UNKNOWN
 
 

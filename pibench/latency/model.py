@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
+from pibench import devices
 from pibench.display import Displayed
 from pibench.errors import InvalidInputError
 from pibench.latency import pressure, stacks, work
@@ -237,7 +238,7 @@ def predictor(
     kinds: tuple[Data, ...] = (data or ("zeros" if protocol == "caffe-time" else "images"),)
     names: tuple[str, ...] = (stack,)
     if stack == UNKNOWN:
-        names = stacks.names()
+        names = stacks.of_cpu(device.cpu)
         kinds = kinds if data else ("zeros", "images")
     configurations = [
         Configuration(
@@ -287,7 +288,8 @@ def basis(prediction: Prediction, calibration: LatencyRates) -> str:
 def _software(prediction: Prediction) -> str:
     threads = f"{prediction.threads} thread{'s' if prediction.threads != 1 else ''}"
     if prediction.stack is None or prediction.stack == UNKNOWN:
-        return f"any of the stacks {', '.join(stacks.names())}, {threads}"
+        known = stacks.of_cpu(devices.load(prediction.device).cpu)
+        return f"any of the stacks {', '.join(known)}, {threads}"
     stack = stacks.load(prediction.stack)
     return f"stack {stack.id}: {stack.title}, loops of Caffe as at -{stack.loops_level}, {threads}"
 

@@ -287,7 +287,7 @@ def _predict(
                 )
             stack = stack_of(record)
             if stack is None and record.record_id not in of_the_paper:
-                stack = stacks.DEFAULT
+                stack = stacks.default_of(record.device_profile.cpu)
             if stack is not None:
                 predictions[record.record_id] = predict_as_run(record, network, stack, plan_of)
                 continue

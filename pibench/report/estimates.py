@@ -332,8 +332,9 @@ def _powers(predictions: Sequence[Prediction]) -> list[str]:
     found = []
     for one in predictions:
         if one.stack and one.data and any(layer.work.pows for layer in one.layers):
-            library = stacks.load(one.stack).c_library
-            power = analytic.powers(library, one.data)
+            stack = stacks.load(one.stack)
+            library = stack.c_library
+            power = analytic.powers(stack.cpu, library, one.data)
             found.append(
                 f"LRN: a power takes {power.cycles:g} cycles ({power.low:g} to {power.high:g}) on "
                 f"{one.data} with {library.replace('_', '.')}; it cannot come from Caffe's code"

@@ -11,18 +11,41 @@ from pibench.errors import InvalidInputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Core:
+class _AnyCore:
     """The content of a core's file; the file explains each number and gives its source."""
 
     name: str
     issue_width: int
+    latency: dict[str, int]
+    throughput: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InOrderCore(_AnyCore):
+    """A core whose instructions issue in the order of the program."""
+
     fp_lanes: int
     wide_fp_issues_first: bool
     vector_load_beside_mac: bool
     vector_load_hazard_cycles: int
     branch_ends_issue: bool
-    latency: dict[str, int]
-    throughput: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutOfOrderCore(_AnyCore):
+    """A core whose instructions wait for their operands and their pipe alone."""
+
+    pipes: dict[str, int]
+    bits: dict[str, int]
+
+
+Core = InOrderCore | OutOfOrderCore
+
+
+def known_cores() -> tuple[str, ...]:
+    """Return the names of the cores with rules, sorted."""
+    names = (file.name for file in resources.files(__package__).iterdir())
+    return tuple(sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml")))
 
 
 @cache
@@ -32,10 +55,13 @@ def load_core(cpu: str) -> Core:
     Raises:
         InvalidInputError: There is no file for it.
     """
-    file = resources.files(__package__) / f"{cpu}.toml"
-    if not file.is_file():
+    if cpu not in known_cores():
         raise InvalidInputError(
             f"there are no rules for the instructions of a {cpu}",
-            hint="cycles are known for the cortex-a53",
+            hint=f"cycles are known for: {', '.join(known_cores())}",
         )
-    return Core(**tomllib.loads(file.read_text(encoding="utf-8")))
+    file = resources.files(__package__) / f"{cpu}.toml"
+    content = tomllib.loads(file.read_text(encoding="utf-8"))
+    if content.pop("out_of_order"):
+        return OutOfOrderCore(**content)
+    return InOrderCore(**content)

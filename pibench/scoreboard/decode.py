@@ -164,6 +164,7 @@ class _A64(_Decoder):
             one.kind, one.loads_vector = "vector_load", True
             for operand in wanted:
                 one.beats += self.width(operand)
+                one.bits += 64 * self.width(operand)
                 one.write(*self.of(operand), later=one.beats - 1)
                 if operand.vector_index >= 0:
                     one.read("move", *self.of(operand))
@@ -172,6 +173,7 @@ class _A64(_Decoder):
         extends = re.match(r"ldu?rs?[bhw]$", self.name) and not self.name.endswith("rw")
         one.kind = "extending_load" if extends or self.name.endswith("sw") else "load"
         one.beats = len(wanted)
+        one.bits = 64 * len(wanted)
         one.alone = one.beats > 1
         for place, operand in enumerate(wanted):
             one.write(*self.of(operand), later=place)
@@ -183,6 +185,7 @@ class _A64(_Decoder):
             one.read("store", *self.of(operand))
         # 128 bits a cycle: two vectors of 128 bits are two.
         wide = [self.width(operand) for operand in self.registers if self.of(operand)]
+        one.bits = 64 * max(1, sum(wide))
         one.beats = max(1, -(-sum(wide) // 2)) if wide else 1
 
     def floating_point(self, one: Instruction) -> None:

@@ -14,8 +14,8 @@ class Instruction:
     """One instruction; registers are names, the same for all widths of one A64 register.
 
     `kind` is a key of the core's latencies. `beats` are transfers of 64 bits, one a cycle, `lanes`
-    of 64 bits those that it takes of the floating-point unit. `macs` counts single-precision
-    multiply-accumulates.
+    of 64 bits those that it takes of the floating-point unit. `bits` are what a load or a store
+    moves. `macs` counts single-precision multiply-accumulates.
     """
 
     text: str
@@ -25,6 +25,7 @@ class Instruction:
     reads: list[tuple[str, Role]] = field(default_factory=list)
     writes: list[tuple[str, int]] = field(default_factory=list)
     beats: int = 0
+    bits: int = 0
     lanes: int = 0
     alone: bool = False
     macs: int = 0

@@ -1,13 +1,15 @@
-"""Issue a loop in order, two instructions a cycle at most, and count the cycles of one pass."""
+"""Issue a loop, in order or out of order as its core does, and count the cycles of one pass."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pibench.scoreboard.core import Core, InOrderCore, OutOfOrderCore
+from pibench.scoreboard.out_of_order import OutOfOrderPipeline
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pibench.scoreboard.core import Core
     from pibench.scoreboard.instruction import Instruction
 
 PASSES: Final = 12
@@ -16,19 +18,24 @@ PASSES: Final = 12
 
 def cycles(loop: Sequence[Instruction], core: Core, passes: int = PASSES) -> float:
     """Return the cycles of one pass of a loop whose data is in the first cache."""
-    pipeline = _Pipeline(core)
+    half = passes // 2
+    if isinstance(core, OutOfOrderCore):
+        first, all_of_them = (
+            max(map(OutOfOrderPipeline(core).issue, [*loop] * count)) for count in (half, passes)
+        )
+        return (all_of_them - first) / (passes - half)
+    pipeline = _InOrderPipeline(core)
     starts = []
     for _ in range(passes):
         issued = [pipeline.issue(one) for one in loop]
         starts.append(issued[0])
-    half = passes // 2
     return (starts[-1] - starts[half]) / (passes - 1 - half)
 
 
-class _Pipeline:
+class _InOrderPipeline:
     """The state of the core: the cycle, what issued in it, and when results are ready."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: InOrderCore) -> None:
         self._core = core
         self._now = 0
         self._slot: list[Instruction] = []

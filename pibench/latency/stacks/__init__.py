@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 DEFAULT: Final = "openblas-a53"
 """The stack of pibench's own image: Debian 11's OpenBLAS 0.3.13 with its Cortex-A53 kernels."""
+_DEFAULTS: Final = {"cortex-a53": DEFAULT, "cortex-a72": "openblas-a72"}
+"""The same by core: OpenBLAS chooses the kernels of the core that it runs on."""
 _LOOPS: Final = "loops.toml"
 
 
@@ -177,6 +179,16 @@ def names() -> tuple[str, ...]:
     )
 
 
+def of_cpu(cpu: str) -> tuple[str, ...]:
+    """Return the ids of the stacks on a kind of core, such as `cortex-a72`, sorted."""
+    return tuple(name for name in names() if load(name).cpu == cpu)
+
+
+def default_of(cpu: str) -> str:
+    """Return the stack of pibench's own image on a kind of core; that of the Pi 3 on others."""
+    return _DEFAULTS.get(cpu, DEFAULT)
+
+
 def load(name: str) -> Stack:
     """Return a stack.
 
@@ -189,10 +201,12 @@ def load(name: str) -> Stack:
     return _load(name)
 
 
-def of_blas(name: str | None, core: str | None, architecture: str | None) -> str | None:
+def of_blas(
+    name: str | None, core: str | None, architecture: str | None, cpu: str = "cortex-a53"
+) -> str | None:
     """Return the stack of a record's BLAS, such as `OpenBLAS 0.3.13`; None for another one.
 
-    `core` is the core that its kernels are for, `architecture` the machine's.
+    `core` is the core that its kernels are for, `architecture` and `cpu` the machine's.
     """
     if not name or architecture is None:
         return None
@@ -202,7 +216,8 @@ def of_blas(name: str | None, core: str | None, architecture: str | None) -> str
         numbers = [int(part) for part in version.split(".") if part.isdigit()]
         since = stack.since if numbers else []
         if (
-            stack.architecture == ("arm64" if architecture == "aarch64" else "armhf")
+            stack.cpu == cpu
+            and stack.architecture == ("arm64" if architecture == "aarch64" else "armhf")
             and set(stack.blas) & set(words)
             and (not numbers or since <= numbers < (stack.before or [10**6]))
         ):
@@ -213,10 +228,9 @@ def of_blas(name: str | None, core: str | None, architecture: str | None) -> str
 @cache
 def _load(name: str) -> Stack:
     folder = resources.files(__package__)
-    levels = tomllib.loads((folder / _LOOPS).read_text(encoding="utf-8"))
-    return _stack(
-        name, tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8")), levels
-    )
+    of_cores = tomllib.loads((folder / _LOOPS).read_text(encoding="utf-8"))
+    content = tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8"))
+    return _stack(name, content, of_cores[content["cpu"]])
 
 
 def _stack(name: str, content: dict[str, Any], levels: dict[str, Any]) -> Stack:

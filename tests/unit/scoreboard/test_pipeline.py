@@ -28,8 +28,9 @@ def mac(accumulator: int, *, lanes: int = 4) -> Instruction:
 
 def load(register: int, beats: int = 1) -> Instruction:
     return Instruction(
-        text="ldr", unit="memory", kind="vector_load", beats=beats, alone=beats > 1,
-        loads_vector=True, reads=[("x1", "address")], writes=[(f"v{register}", beats - 1)],
+        text="ldr", unit="memory", kind="vector_load", beats=beats, bits=64 * beats,
+        alone=beats > 1, loads_vector=True, reads=[("x1", "address")],
+        writes=[(f"v{register}", beats - 1)],
     )  # fmt: skip
 
 
@@ -61,8 +62,43 @@ def test_a_vector_load_issues_neither_beside_a_mac_nor_four_cycles_after_one() -
 
 
 def test_a_core_without_rules_is_an_error() -> None:
-    with pytest.raises(InvalidInputError, match="cortex-a72"):
-        load_core("cortex-a72")
+    with pytest.raises(InvalidInputError, match="known for: cortex-a53, cortex-a72"):
+        load_core("cortex-a7")
+
+
+@pytest.mark.parametrize(
+    ("loop", "expected"),
+    [
+        pytest.param([mac(0)], 3, id="one accumulator"),
+        pytest.param([mac(n) for n in range(8)], 8, id="eight: one a cycle"),
+        pytest.param([mac(n, lanes=1) for n in range(8)], 4, id="scalars: two a cycle"),
+        pytest.param([load(0, 2), load(1, 2)], 2, id="128 bits: a load a cycle"),
+        pytest.param([load(0, 4)], 2, id="256 bits: a load in two cycles"),
+        pytest.param([integer(2, 3), integer(4, 5)], 1, id="integers: two a cycle"),
+        pytest.param([integer(2, 2)], 1, id="a chain of integers"),
+        pytest.param([integer(n, 1) for n in range(2, 8)], 3, id="three enter, two pipes"),
+        pytest.param([load(20, 2), *map(mac, range(4)), load(21, 2)], 4, id="loads beside macs"),
+    ],
+)
+def test_published_throughputs_are_met_out_of_order(
+    loop: list[Instruction], expected: float
+) -> None:
+    assert cycles(loop, load_core("cortex-a72")) == expected
+
+
+def test_out_of_order_an_address_that_moves_on_waits_for_no_data() -> None:
+    store = Instruction(
+        text="str", unit="memory", stores=True, bits=64, reads=[("x1", "address"), ("v0", "store")],
+        writes=[("x1", -1)],
+    )  # fmt: skip
+    divide = Instruction(
+        text="fdiv", unit="fp_divide", kind="fp_divide", reads=[("v1", "factor")],
+        writes=[("v0", 0)],
+    )  # fmt: skip
+    moved = Instruction(text="ldr", unit="memory", kind="load", bits=64,
+                        reads=[("x1", "address")], writes=[("x2", 0)])  # fmt: skip
+    core = load_core("cortex-a72")
+    assert cycles([divide, store, moved], core) == core.throughput["fp_divide"]
 
 
 Assemble = Callable[..., list[Instruction]]
