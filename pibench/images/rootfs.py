@@ -8,6 +8,7 @@ BLAS link, and Python byte-compiled by a Python of the host's own architecture.
 from __future__ import annotations
 
 import filecmp
+import platform
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from pibench.errors import HostError
 from pibench.images.apt import Apt, Package
 from pibench.images.recipe import (
     GNU_TRIPLET,
+    HOST_ARCHITECTURE,
     Architecture,
     LockedPackage,
     Recipe,
@@ -93,6 +95,28 @@ class RootLoader:
             "PYTHONNOUSERSITE": "1",
             "PYTHONPATH": "",
         }
+
+
+def compiler_for(
+    architecture: Architecture, name: str, *, who_needs: str, otherwise: str = ""
+) -> str:
+    """Return a compiler for a root's architecture: the host's own, or Debian's cross compiler.
+
+    The error that there is none begins with `who_needs`, and its hint ends with `otherwise`.
+
+    Raises:
+        HostError: there is no such compiler.
+    """
+    if HOST_ARCHITECTURE.get(platform.machine()) == architecture:
+        return require_program(name, package=name)
+    triplet = GNU_TRIPLET[architecture]
+    cross = f"{triplet}-{name}"
+    if shutil.which(cross) is None:
+        raise HostError(
+            f"{who_needs} the cross compiler {cross}, which is not installed",
+            hint=f"sudo apt-get install {name}-{triplet.replace('_', '-')}{otherwise}",
+        )
+    return cross
 
 
 def resolve(
