@@ -68,9 +68,9 @@ def rendered(report: Report, form: Form, *, sources: Sequence[str] = ()) -> str 
 
         return render(report, sources=sources)
     if form == "csv":
-        from pibench.report.frames import csv_text  # noqa: PLC0415
+        from pibench.report.frames import csv_of, rows_of  # noqa: PLC0415
 
-        return csv_text(report.records)
+        return csv_of(rows_of(report.records))
     if form == "junit":
         from pibench.report.cases import junit  # noqa: PLC0415
 
