@@ -56,12 +56,7 @@ def _of_v1(old: caffe.V1LayerParameter) -> caffe.LayerParameter:
         if field.name in ("name", "type", "param"):
             continue
         if field.name in new.DESCRIPTOR.fields_by_name:
-            if isinstance(value, (bool, int, float, str)):
-                setattr(new, field.name, value)
-            elif hasattr(value, "extend"):
-                getattr(new, field.name).extend(value)
-            else:
-                getattr(new, field.name).CopyFrom(value)
+            _set(new, field.name, value)
     _convert_param_specs(old, new)
     for source in (new.data_param, new.image_data_param, new.window_data_param):
         # Caffe moves it (UpgradeNetDataTransformation), and ignores it in a current layer.
@@ -216,10 +211,10 @@ def _of_v0(connection: caffe.V1LayerParameter, path: Path | str) -> caffe.LayerP
 
 
 def _set(message: Message, name: str, value: object) -> None:
-    """Set a field, which may be repeated now, or a message."""
+    """Set a field, which may be repeated, in the current form alone too, or a message."""
     there = getattr(message, name)
-    if hasattr(there, "append"):
-        there.append(value)
+    if hasattr(there, "extend"):
+        there.extend(value if hasattr(value, "extend") else [value])
     elif hasattr(there, "CopyFrom"):
         there.CopyFrom(value)
     else:
