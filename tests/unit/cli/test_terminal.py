@@ -109,7 +109,7 @@ def in_terminal(columns: int, *words: str) -> str:
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        (["check", "ResNet-152", "--max-ms", "100"], 1),
+        (["check", "ResNext101_32x4d", "--max-ms", "100"], 1),
         (["check", "VGG 16", "--reserve", "100.5", "--batch", "4"], 1),
         (["check", "SqueezeNet V1.1"], 0),
         (["check", "SqueezeNet"], 2),
