@@ -124,13 +124,8 @@ def resolve(
 ) -> tuple[str, list[LockedPackage]]:
     """Return the suite's date and its current packages for the recipe: the list that a lock pins.
 
-    Downloads every package, since only a file's own SHA-256 is worth locking.
-
-    Args:
-        recipe: the suite and the packages by name.
-        architecture: Debian's name of the architecture.
-        work: a folder for apt and the downloads.
-        alone: if given, exactly these packages, without their dependencies.
+    Downloads every package into `work`, since only a file's own SHA-256 is worth locking. With
+    `alone` it is exactly these packages, without their dependencies.
     """
     apt = Apt(work / "apt", recipe, architecture)
     apt.update()
@@ -193,11 +188,8 @@ def unpack(
 ) -> None:
     """Unpack packages into `root` while others arrive; run none of their scripts.
 
-    Args:
-        debs: the packages' files.
-        root: the folder.
-        kernel: if given, the folder for packages of a kernel.
-        parts: of these packages, by name, only what the patterns match.
+    Packages of a kernel go to the folder `kernel`, if given. Of the packages in `parts`, by name,
+    only what the patterns match is unpacked.
     """
     dpkg_deb = require_program("dpkg-deb", package="dpkg")
     root.mkdir(parents=True, exist_ok=True)

@@ -183,12 +183,8 @@ def build(
 ) -> Report:
     """Build the report of these records.
 
-    Args:
-        merged: the records.
-        known: the source of the networks of the records.
-        only: the paper's networks to include; those of the records if None.
-        predictions: existing results of `predict_times`, by the networks' hashes.
-        table: the paper's table to compare with: an id, or a folder.
+    `only` are the paper's networks to include, by default those of the records; `predictions`
+    are existing results of `predict_times`, by the networks' hashes; `table` is an id or a folder.
     """
     paper = load_paper(table)
     records = merged.records

@@ -49,15 +49,9 @@ def named(name: str) -> Form:
 
 
 def rendered(report: Report, form: Form, *, sources: Sequence[str] = ()) -> str | bytes:
-    """Render the report in that format.
+    """Return the report in that format: text, or the bytes of an image.
 
-    Args:
-        report: the report.
-        form: the format.
-        sources: the names of the record files.
-
-    Returns:
-        Text, or the bytes of an image.
+    `sources` are the names of the record files.
 
     Raises:
         InvalidInputError: for an image of records without a peak.

@@ -23,14 +23,11 @@ if TYPE_CHECKING:
 def upgrade(net: caffe.NetParameter, path: Path | str, order: Sequence[str] = ()) -> int:
     """Turn every `layers` of `net` into a `layer`, in place; return how many there were.
 
-    Args:
-        net: The network.
-        path: Its name in errors.
-        order: The top-level messages in the order of the text ("layer" or "layers"), for files that
-            mix both, which stock Caffe refuses.
+    `order` has the top-level messages in the order of the text ("layer" or "layers"), for files
+    that mix both, which stock Caffe refuses.
 
     Raises:
-        InvalidInputError: Stock Caffe would abort on the form of 2013 in the file.
+        InvalidInputError: Stock Caffe would abort on the form of 2013 in the file, `path`.
     """
     if any(old.HasField("layer") for old in net.layers):
         return _upgrade_v0(net, path)
