@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
+from pibench.devices import MIB
 from pibench.records.statistics import rank_correlation
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ RAM_FLOOR_BYTES: Final = 2 << 20
 pages of the libraries' files and the memory kept by the allocator vary between runs. For a
 LeNet the difference is 0.7 MiB of 8 in eight runs (docs/outputs.md)."""
 LATENCY_TOLERANCE: Final = 0.15
-MIB: Final = 2**20
 FEWEST_LAYERS: Final = 3
 """The fewest layers for which a rank correlation is meaningful."""
 
