@@ -19,7 +19,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pibench import api, devices
-from pibench.crosscheck.planned import MIB, Comparison, compare, environment_of, summary
+from pibench.crosscheck.planned import Comparison, compare, environment_of, summary
+from pibench.devices import MIB
 from pibench.engines.base import Protocol
 from pibench.errors import InvalidInputError
 from pibench.plan.planner import plan

@@ -355,13 +355,10 @@ def choose(
     model: Path = DEVICE_TREE_MODEL,
     able: Collection[str] | None = None,
 ) -> Choice:
-    """Return the best target that works here.
+    """Return the best target that works here for a device, and `compute` if one is asked for.
 
-    Args:
-        device: the device to run for.
-        compute: the requested compute, None for the default.
-        model: the device tree's file with this machine's model.
-        able: the targets that can run here; None to find out.
+    `model` is the device tree's file with this machine's model, `able` the targets that can run
+    here; None finds out.
 
     Raises:
         HostError: none works.

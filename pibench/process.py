@@ -248,8 +248,7 @@ def _signal_group(child: subprocess.Popen[bytes], number: signal.Signals) -> Non
 def available_memory_bytes(root: str = "") -> int:
     """Return how many bytes new processes can allocate before memory runs short.
 
-    Args:
-        root: A folder that replaces `/` when the cgroups' files are read.
+    `root` replaces `/` where the cgroups' files are read.
     """
     import psutil  # noqa: PLC0415  (start-up time)
 
@@ -263,8 +262,7 @@ def available_memory_bytes(root: str = "") -> int:
 def usable_cores(root: str = "") -> int:
     """Return on how many cores processes here can run at once: affinity, CPU sets and quotas.
 
-    Args:
-        root: A folder that replaces `/` when the cgroups' files are read.
+    `root` replaces `/` where the cgroups' files are read.
     """
     # The kernel's affinity mask already respects the cores of a CPU set.
     cores = len(os.sched_getaffinity(0))

@@ -115,21 +115,16 @@ def check_variables(environment: Mapping[str, str] = os.environ) -> None:
         )
 
 
-def with_sources(
-    line: str, words: Sequence[str], environment: Mapping[str, str] = os.environ
-) -> str:
+def with_sources(line: str, words: Sequence[str]) -> str:
     """Return an error's line, with the variables that give options in it that nobody typed.
 
-    Args:
-        line: the error.
-        words: the arguments of the call.
-        environment: the variables.
+    `words` are the arguments of the call.
     """
     typed = {word.partition("=")[0] for word in words}
     for name in _OPTIONS:
         variable, option = f"PIBENCH_{name.upper()}", f"--{name.replace('_', '-')}"
         named = re.search(rf"{option}(?![\w-])", line)
-        if named and environment.get(variable) and option not in typed:
+        if named and os.environ.get(variable) and option not in typed:
             line += f" ({variable} gives {option})"
     return line
 

@@ -11,7 +11,7 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pibench.devices import BORDERLINE_BAND
+from pibench.devices import BORDERLINE_BAND, MIB
 from pibench.engines import registry
 from pibench.records.schema import Evidence, Provenance
 from pibench.target_kinds import TargetKind, kind_of
@@ -19,8 +19,6 @@ from pibench.target_kinds import TargetKind, kind_of
 if TYPE_CHECKING:
     from pibench.devices import Device
     from pibench.records.schema import Enforcer, ProvenanceKind, Verdict
-
-MIB: Final = 2**20
 
 GROWN_SHARE: Final = 0.95
 """The minimum fraction of its limit that a process must have used when its own limit killed it.

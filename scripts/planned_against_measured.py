@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pibench import devices, networks
-from pibench.crosscheck.planned import MIB, Comparison, compare, environment_of, summary
+from pibench.crosscheck.planned import Comparison, compare, environment_of, summary
+from pibench.devices import MIB
 from pibench.plan.planner import plan
 from pibench.records.schema import Record
 from pibench.records.store import RecordStore

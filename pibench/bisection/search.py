@@ -168,13 +168,10 @@ def bisect(
     tolerance: Tolerance | None = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> Bisection:
-    """Find the first layer that differs between two sides.
+    """Find the first layer that differs between two sides, the first of which is the reference.
 
-    Args:
-        first: the reference side.
-        second: the other side.
-        tolerance: the accepted difference of a blob; None for `tolerance_for` the sides.
-        log: called with a message at each step.
+    `tolerance` is the accepted difference of a blob, by default `tolerance_for` the sides; `log` is
+    called with a message at each step.
 
     Raises:
         InvalidInputError: if the sides are not runs of the same input, or one has no layer values.

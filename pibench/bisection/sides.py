@@ -134,15 +134,7 @@ def prepare(
 ) -> list[Prepared]:
     """Check both sides and return them in the given order; nothing has run yet.
 
-    Args:
-        network: The network of both sides.
-        texts: A target, TARGET:key=value,..., an engine, or a record file for each side.
-        options: The options of both runs.
-        seed: The seed, None if none was given: a record then has its own.
-        batch: The batch size, None if none was given.
-        default_target: Where an engine runs that is named without a target.
-        builder: Builds the images of targets.
-        load: Reads a prototxt that one side has instead.
+    `builder` builds the images of targets; the others are those of `search.bisect_runs`.
 
     Raises:
         InvalidInputError: A side cannot be used.
@@ -331,11 +323,8 @@ def parse_variant(text: str, default_target: str = "twin") -> Variant:
     """Parse the side that `text` names: TARGET:KEY=VALUE,... with an engine in place of the target.
 
     A value cannot contain a comma, because commas separate the keys. The settings of an engine
-    follow colons, as in `twin:engine=opencv==4.6:fusion=off,threads=1`.
-
-    Args:
-        text: the side.
-        default_target: where an engine runs that is named without a target.
+    follow colons, as in `twin:engine=opencv==4.6:fusion=off,threads=1`. An engine that is named
+    without a target runs on `default_target`.
 
     Raises:
         InvalidInputError: if the text is not valid.

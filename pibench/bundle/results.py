@@ -17,6 +17,7 @@ from pydantic import BaseModel, NonNegativeFloat, ValidationError
 
 from pibench import file_io
 from pibench.bundle.kit import NAME, TOP, KitNetwork, Manifest, digest_of, remembered
+from pibench.devices import KIB
 from pibench.errors import InvalidInputError, first_of
 from pibench.probe.results import VERSION, Damaged, entries
 from pibench.records.schema import HostEnvironment
@@ -38,7 +39,6 @@ MOST_LINES: Final = 100_000
 GO_ON: Final = "on the board, python3 run.py continues, or python3 run.py --end closes the results"
 SAME_VERSION: Final = "use the version of pibench that made the bundle"
 COPY: Final = "copy the file from the board again"
-KIB: Final = 1024
 
 Entry = TypeVar("Entry", bound=BaseModel)
 

@@ -152,12 +152,9 @@ def settings_of(context: typer.Context) -> frozenset[str]:
 def engine_and_protocol(
     given: Mapping[str, Any], specs: Sequence[str], *, by_file: bool = False
 ) -> tuple[str, Protocol]:
-    """Return the engine and the protocol of a command.
+    """Return the engine and the protocol of a command, from the parameters that are `given`.
 
-    Args:
-        given: the command's parameters.
-        specs: the networks.
-        by_file: whether the files decide where no engine is given, else it is Caffe.
+    Where no engine is given it is Caffe, or `by_file` what the files of `specs` decide.
     """
     from pibench.engines.registry import engine_of
     from pibench.runner.options import default_engine

@@ -54,14 +54,7 @@ def compared(
     """Return the times of the layers that Caffe ran, in order.
 
     Caffe's loops and the C library are those of pibench's image, which was counted, whatever
-    else the stack has.
-
-    Args:
-        network: The network.
-        counted: Its counts, with cycles.
-        device: The device whose CPU was counted.
-        stack: The stack whose BLAS was counted.
-        protocol: The phase.
+    else the stack has. `counted` has cycles, of the BLAS of `stack` on the CPU of `device`.
 
     Raises:
         InvalidInputError: The stack is not known for the device.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pibench import devices, networks
+from pibench import devices
 from pibench.devices import MIB
 from pibench.errors import InvalidInputError
 from pibench.records.schema import Provenance
@@ -44,9 +44,7 @@ def estimates(paper: Paper, entry: PaperEntry) -> dict[str, Estimate]:
         if column.compared_with == "run" or not paper.prints(entry, name):
             continue
         try:
-            network = network or networks.load(
-                entry.path or entry.zoo_network, batch=paper.batch_of(entry)
-            )
+            network = network or paper.network_of(entry)
             if column.compared_with == "prediction":
                 device = devices.load(paper.device).with_reserve(paper.reserve_mib)
                 found[name] = predicted(network, device, paper, entry.threads or device.cores)
@@ -88,7 +86,7 @@ def ram_by_setup(paper: Paper, keys: Collection[str]) -> list[RamBySetup]:
     for entry in paper.entries:
         if entry.key not in keys or name not in entry.figures:
             continue
-        network = networks.load(entry.path or entry.zoo_network, batch=paper.batch_of(entry))
+        network = paper.network_of(entry)
         planned: dict[Setup, float] = {}
         for setup in (DEFAULT, paper.inferred_setup):
             one = plan(network, protocol=paper.protocol, environment=of_device(device, setup))

@@ -65,13 +65,9 @@ def explained(
     paper: Paper,
     predicted: Mapping[str, PredictedTime],
 ) -> list[Claim]:
-    """Return the claims with their explanations.
+    """Return the claims of a table with their explanations.
 
-    Args:
-        claims: the claims of a table, without explanations.
-        records: the records that the claims are of.
-        paper: the table.
-        predicted: predicted times by pibench's network names.
+    `records` are those that the claims are of, `predicted` times by pibench's network names.
     """
     by_id = {record.record_id: record for record in records}
     of_entry: dict[str, dict[str, Claim]] = {}

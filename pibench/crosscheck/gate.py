@@ -7,8 +7,9 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from pibench.crosscheck.metrics import METRICS, MIB, Metric
+from pibench.crosscheck.metrics import METRICS, Metric
 from pibench.crosscheck.reconcile import reasons
+from pibench.devices import MIB
 from pibench.errors import ExitCode, InvalidInputError
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
+from pibench.devices import MIB
 from pibench.records.statistics import rank_correlation
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ RAM_FLOOR_BYTES: Final = 2 << 20
 pages of the libraries' files and the memory kept by the allocator vary between runs. For a
 LeNet the difference is 0.7 MiB of 8 in eight runs (docs/outputs.md)."""
 LATENCY_TOLERANCE: Final = 0.15
-MIB: Final = 2**20
 FEWEST_LAYERS: Final = 3
 """The fewest layers for which a rank correlation is meaningful."""
 
@@ -87,13 +87,8 @@ def compare_ram(
 ) -> Comparison:
     """Compare peak minus baseline RAM of runs that completed.
 
-    They agree within the tolerance or, unless both are planned, within the floor.
-
-    Args:
-        first: the reference side.
-        second: the other side.
-        tolerance: the accepted difference, as a fraction of the first value.
-        floor_bytes: the difference that is accepted for any size.
+    They agree within the tolerance, a fraction of the first, or, unless both are planned, within
+    the floor.
     """
     if first.ram_bytes is None or second.ram_bytes is None:
         return Comparison(metric="ram", **_missing(first, second, "ram_bytes", "ram"))
@@ -115,11 +110,7 @@ def compare_latencies(
 
     A time from emulation or from the twin applies only to its own run and is never compared. A
     prediction for no single stack is a range, which contains the other time or does not.
-
-    Args:
-        first: the reference side.
-        second: the other side.
-        tolerance: the accepted difference, as a fraction of the first time.
+    `tolerance` is a fraction of the first time.
     """
     if first.latency_ms is None or second.latency_ms is None:
         missing = _missing(first, second, "latency_ms", "latency")

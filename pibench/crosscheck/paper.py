@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from importlib.resources.abc import Traversable
 
+    from pibench.networks.network import Network
     from pibench.records.identity import Run
     from pibench.records.schema import Record
 
@@ -201,9 +202,19 @@ class Paper(Frozen):
         """Return the batch size of an entry."""
         return entry.batch or self.batch
 
+    def network_of(self, entry: PaperEntry) -> Network:
+        """Return the network of an entry, for its batch. Raises InvalidInputError."""
+        return _loaded(entry.path or entry.zoo_network).with_batch(self.batch_of(entry))
+
     def column_of(self, field: ResultField) -> str | None:
         """Return the name of the column that prints a record's field, if there is one."""
         return next((name for name, one in self.columns.items() if one.field == field), None)
+
+
+@cache
+def _loaded(spec: str) -> Network:
+    """Return a network as its file has it: a table may have it in many batches."""
+    return networks.load(spec)
 
 
 def plain(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pibench.devices import MIB
 from pibench.engines.registry import spec_of
 from pibench.judgements import judge
 from pibench.plan.environment import Environment, of_device
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from pibench.devices import Device
     from pibench.plan.planner import Plan
     from pibench.records.schema import Record, Verdict
-
-MIB = 2**20
 
 
 @dataclass(frozen=True)

@@ -135,11 +135,7 @@ class Reconciliation(Displayed):
 
 
 def reconcile(sides: Sequence[Side], tolerances: Tolerances | None = None) -> Reconciliation:
-    """Compare every pair of sides.
-
-    Args:
-        sides: two or more sides.
-        tolerances: the accepted differences; defaults if None.
+    """Compare every pair of two or more sides, within the default tolerances if none are given.
 
     Raises:
         InvalidInputError: for fewer than two sides, if no pair has a network in common, or if no

@@ -150,10 +150,7 @@ class Apt:
     def fetch(self, locked: Sequence[LockedPackage], into: Path, *, suite_date: str) -> None:
         """Fetch exactly these files; apt checks their SHA-256. No list is needed, no key either.
 
-        Args:
-            locked: what to fetch.
-            into: the folder for the files.
-            suite_date: the date of a state of the suite that has them all.
+        `suite_date` is the date of a state of the suite that has them all.
 
         Raises:
             HostError: the mirror lacks some, has another content, or does not answer.

@@ -7,7 +7,6 @@ stay the ones that memory is measured with, and small enough to send to a board.
 
 from __future__ import annotations
 
-import platform
 import shutil
 import tomllib
 from collections.abc import Callable
@@ -15,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pibench.errors import HostError
-from pibench.images.loops_check import HOST_ARCHITECTURE, failure_of
+from pibench.images.loops_check import failure_of
 from pibench.images.recipe import (
     ARCHITECTURES,
     GNU_TRIPLET,
@@ -26,8 +24,8 @@ from pibench.images.recipe import (
     fingerprint,
     load_lock,
 )
-from pibench.images.rootfs import download, unpack
-from pibench.process import require_program, run
+from pibench.images.rootfs import compiler_for, download, unpack
+from pibench.process import run
 from pibench.settings import asset, wants_real_loops
 from pibench.setups import BLAS_NAMES, Blas
 
@@ -93,9 +91,15 @@ def compile_library(architecture: Architecture, root: Path, source: Path, folder
     """
     triplet = GNU_TRIPLET[architecture]
     library = folder / f"libpibench_{source.stem.removeprefix('memory_only_')}.so"
+    compiler = compiler_for(
+        architecture,
+        "gcc",
+        who_needs="memory-only compute needs",
+        otherwise=", or compute for real: --compute real",
+    )
     run(
         [
-            _compiler(architecture),
+            compiler,
             *("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror"),
             *("-ffreestanding", "-fno-stack-protector", "-fvisibility=hidden", "-fPIC"),
             *("-shared", "-nostdlib", f"-Wl,-soname,{library.name}"),
@@ -123,20 +127,6 @@ def forks_beside(blas: Path) -> Path | None:
     """Return the library beside a memory-only BLAS that loads a program once and forks it."""
     forks = blas.with_name(FORKS_LIBRARY)
     return forks if forks.exists() else None
-
-
-def _compiler(architecture: Architecture) -> str:
-    """Return a compiler for the architecture: the host's own, or Debian's cross compiler."""
-    if HOST_ARCHITECTURE.get(platform.machine()) == architecture:
-        return require_program("gcc", package="gcc")
-    cross = f"{GNU_TRIPLET[architecture]}-gcc"
-    if shutil.which(cross) is None:
-        raise HostError(
-            f"memory-only compute needs the cross compiler {cross}, which is not installed",
-            hint=f"sudo apt-get install gcc-{GNU_TRIPLET[architecture].replace('_', '-')}, "
-            "or compute for real: --compute real",
-        )
-    return cross
 
 
 @dataclass(frozen=True, kw_only=True)

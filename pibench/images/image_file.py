@@ -170,11 +170,9 @@ def load(
 ) -> Loading:
     """Add the images in `stream` that this pibench can use to the cache: all of them, or none.
 
-    Args:
-        source: the file's name, for messages.
-        stream: its content, which may come through a pipe.
-        expected_key: returns what this pibench builds for a kind, None for an unknown one.
-        on_progress: is called as images are read.
+    `stream`, which may come through a pipe, is the content of `source`. `expected_key` returns what
+    this pibench builds for a kind, None for an unknown one; `on_progress` is called as images are
+    read.
 
     Returns:
         Which images were added, were present already, or need another pibench.

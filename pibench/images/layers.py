@@ -6,25 +6,23 @@ fetched for that and not kept.
 
 from __future__ import annotations
 
-import platform
-import shutil
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 from pibench.engines.base import PYTHON
-from pibench.errors import HostError
 from pibench.images.recipe import (
     GNU_TRIPLET,
+    HOST_ARCHITECTURE,
     Architecture,
     Recipe,
     file_sha256,
     fingerprint,
     load_lock,
 )
-from pibench.images.rootfs import download, unpack
-from pibench.process import require_program, run, stopped_together
+from pibench.images.rootfs import compiler_for, download, unpack
+from pibench.process import run, stopped_together
 from pibench.settings import asset
 
 LOCK: Final = "docker/layers.lock.json"
@@ -34,7 +32,6 @@ LIBRARY: Final = "libpibench_layers.so"
 COMPILE_DEADLINE_S = 300.0
 _UNITS: Final = 2
 """Compiled at a time, each of many layers: Caffe's headers take half of the time of a unit."""
-_HOST = {"x86_64": "amd64", "aarch64": "arm64"}
 _LINKED = (
     "usr/lib/{triplet}/libcaffe.so.1.0.0",
     "usr/lib/{triplet}/libprotobuf.so.23",
@@ -60,7 +57,7 @@ except OSError as error:
 def trial(architecture: Architecture) -> list[str]:
     """Return a command that succeeds where a Caffe can preload the library."""
     code = _TRIAL.format(
-        machines=[machine for machine, of in _HOST.items() if of == architecture],
+        machines=[machine for machine, of in HOST_ARCHITECTURE.items() if of == architecture],
         architecture=architecture,
         libraries=[Path(name).name for name in _LINKED[:3]],
     )
@@ -87,7 +84,7 @@ def build(
     Raises:
         HostError: There is no compiler for the architecture, or the headers cannot be fetched.
     """
-    compiler = _compiler(architecture)
+    compiler = compiler_for(architecture, "g++", who_needs="the layers of Caffe's forks need")
     lock = load_lock(LOCK)
     unpack(
         download(recipe, architecture, lock.packages[architecture], lock.suite_date, work),
@@ -135,16 +132,3 @@ def build(
         ],
         deadline_s=COMPILE_DEADLINE_S,
     )
-
-
-def _compiler(architecture: Architecture) -> str:
-    """Return a C++ compiler for the architecture: the host's own, or Debian's cross compiler."""
-    if _HOST.get(platform.machine()) == architecture:
-        return require_program("g++", package="g++")
-    cross = f"{GNU_TRIPLET[architecture]}-g++"
-    if shutil.which(cross) is None:
-        raise HostError(
-            f"the layers of Caffe's forks need the cross compiler {cross}, which is not installed",
-            hint=f"sudo apt-get install g++-{GNU_TRIPLET[architecture].replace('_', '-')}",
-        )
-    return cross

@@ -13,16 +13,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pibench.errors import HostError
+from pibench.images.recipe import HOST_ARCHITECTURE, Architecture
 from pibench.images.rootfs import RootLoader
 from pibench.process import run, stopped_together
 from pibench.settings import asset
 from pibench.target_kinds import kind_of
-
-if TYPE_CHECKING:
-    from pibench.images.recipe import Architecture
 
 NETWORKS: Final = "qemu/blas/check"
 DEADLINE_S: Final = 300.0
@@ -33,8 +31,6 @@ Each blob of the networks has 529. Between two runs, the layout of the heap caus
 an emulator's translated code up to 120.
 """
 _PAGE_KIB: Final = 4
-HOST_ARCHITECTURE: Final = {"x86_64": "amd64", "aarch64": "arm64"}
-"""Debian's architecture name by the machine's."""
 _BLAS_LINE: Final = re.compile(
     r"^memory-only BLAS: .* minor_faults (\d+) peak_rss_kib (\d+)$", re.M
 )

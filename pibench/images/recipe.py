@@ -21,6 +21,8 @@ GNU_TRIPLET: dict[Architecture, str] = {
     "amd64": "x86_64-linux-gnu",
 }
 """Debian's architecture name to the folder and compiler name of its libraries."""
+HOST_ARCHITECTURE: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+"""Debian's architecture name by the machine's."""
 
 ROOTFS_LOCK: Final = "docker/rootfs.lock.json"
 

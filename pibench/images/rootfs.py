@@ -8,6 +8,7 @@ BLAS link, and Python byte-compiled by a Python of the host's own architecture.
 from __future__ import annotations
 
 import filecmp
+import platform
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from pibench.errors import HostError
 from pibench.images.apt import Apt, Package
 from pibench.images.recipe import (
     GNU_TRIPLET,
+    HOST_ARCHITECTURE,
     Architecture,
     LockedPackage,
     Recipe,
@@ -95,18 +97,35 @@ class RootLoader:
         }
 
 
+def compiler_for(
+    architecture: Architecture, name: str, *, who_needs: str, otherwise: str = ""
+) -> str:
+    """Return a compiler for a root's architecture: the host's own, or Debian's cross compiler.
+
+    The error that there is none begins with `who_needs`, and its hint ends with `otherwise`.
+
+    Raises:
+        HostError: there is no such compiler.
+    """
+    if HOST_ARCHITECTURE.get(platform.machine()) == architecture:
+        return require_program(name, package=name)
+    triplet = GNU_TRIPLET[architecture]
+    cross = f"{triplet}-{name}"
+    if shutil.which(cross) is None:
+        raise HostError(
+            f"{who_needs} the cross compiler {cross}, which is not installed",
+            hint=f"sudo apt-get install {name}-{triplet.replace('_', '-')}{otherwise}",
+        )
+    return cross
+
+
 def resolve(
     recipe: Recipe, architecture: Architecture, work: Path, *, alone: Sequence[str] = ()
 ) -> tuple[str, list[LockedPackage]]:
     """Return the suite's date and its current packages for the recipe: the list that a lock pins.
 
-    Downloads every package, since only a file's own SHA-256 is worth locking.
-
-    Args:
-        recipe: the suite and the packages by name.
-        architecture: Debian's name of the architecture.
-        work: a folder for apt and the downloads.
-        alone: if given, exactly these packages, without their dependencies.
+    Downloads every package into `work`, since only a file's own SHA-256 is worth locking. With
+    `alone` it is exactly these packages, without their dependencies.
     """
     apt = Apt(work / "apt", recipe, architecture)
     apt.update()
@@ -169,11 +188,8 @@ def unpack(
 ) -> None:
     """Unpack packages into `root` while others arrive; run none of their scripts.
 
-    Args:
-        debs: the packages' files.
-        root: the folder.
-        kernel: if given, the folder for packages of a kernel.
-        parts: of these packages, by name, only what the patterns match.
+    Packages of a kernel go to the folder `kernel`, if given. Of the packages in `parts`, by name,
+    only what the patterns match is unpacked.
     """
     dpkg_deb = require_program("dpkg-deb", package="dpkg")
     root.mkdir(parents=True, exist_ok=True)

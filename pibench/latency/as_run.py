@@ -49,11 +49,8 @@ def predict_as_run(
 ) -> Prediction:
     """Predict a record's run with its threads and its data on its device.
 
-    Args:
-        record: The record.
-        network: Its network.
-        stack: A stack's name, `unknown` for the range of all, or `paper` for the fitted rates.
-        plan_of: Plans the network; a caller may keep the plans.
+    `stack` is a stack's name, `unknown` for the range of all, or `paper` for the fitted rates;
+    `plan_of` plans the network, and a caller may keep the plans.
 
     Raises:
         InvalidInputError: There is no such stack, or it is not known for the device.

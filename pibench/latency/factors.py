@@ -94,12 +94,7 @@ def fit(
 ) -> StackFactors:
     """Fit the factors to times of a board that were measured away from the edge of its memory.
 
-    Args:
-        times_ms: The times by network.
-        loaded: The networks.
-        configuration: The stack on the board, with its threads and data.
-        protocol: The protocol of the times.
-        source: Where they come from, in words.
+    `times_ms` and `loaded` are by network; `source` is where the times come from, in words.
 
     Raises:
         InvalidInputError: The stack is not known for the board, or it is not that of the times.

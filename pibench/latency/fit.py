@@ -66,7 +66,7 @@ class Counted:
     @cached_property
     def headroom_mib(self) -> float:
         """Return the MiB that the network leaves, as planned."""
-        return pressure.headroom_bytes(self.network, self.device, self.protocol) / pressure.MIB
+        return pressure.headroom_bytes(self.network, self.device, self.protocol) / devices.MIB
 
     @property
     def short_mib(self) -> float:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from pibench.devices import MIB
 from pibench.plan.environment import of_device
 from pibench.plan.planner import plan
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     Planner = Callable[..., Plan]
 
-MIB: Final = 2**20
 ONSET_MIB: Final = 46.0
 """Headroom in MiB below which a network is at the edge.
 

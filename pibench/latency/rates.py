@@ -134,15 +134,6 @@ def shipped() -> LatencyRates:
     return parse(file.read_bytes(), _DEFAULT)
 
 
-def read(path: Path) -> LatencyRates:
-    """Read latency rates that `write` wrote.
-
-    Raises:
-        InvalidInputError: The file has other content.
-    """
-    return parse(file_io.read_input(path, hint=HINT), path)
-
-
 def write(rates: LatencyRates, path: Path) -> None:
     """Write the rates as JSON, atomically; raises the same errors as `write_whole`."""
     write_whole(path, dumps(rates))

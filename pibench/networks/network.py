@@ -501,44 +501,6 @@ def slug_of(name: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")[:LONGEST_SLUG] or "network"
 
 
-def export(
-    name: str,
-    directory: Path | str,
-    *,
-    weights: bool = False,
-    seed: int = 0,
-    batch: int | None = None,
-    image: tuple[int, int] | None = None,
-    repair: Repair = False,
-    force: bool = False,
-) -> list[Path]:
-    """Write SLUG.prototxt, and with `weights` SLUG.caffemodel, into `directory`.
-
-    The weights are random, the same for the same seed, and the network's name in them states it.
-    They have the size of the published file, unless `image` changes the network.
-
-    Args:
-        name: A name in the zoo, or the path of a prototxt.
-        directory: The folder.
-        weights: Write weights too.
-        seed: The seed of the weights.
-        batch: Replaces the batch size, in images.
-        image: Replaces the images' height and width, in pixels.
-        repair: Fix files made for other variants of Caffe; "paper" as the paper did.
-        force: Overwrite existing files, which may be trained weights.
-
-    Returns:
-        The paths of the files.
-
-    Raises:
-        InvalidInputError: The network cannot be loaded, or a file exists already.
-    """
-    network = load(name, batch=batch, image=image, repair=repair)
-    return write_network(
-        network, directory, weights=weights, seed=seed, resized=image is not None, force=force
-    )
-
-
 def write_network(
     network: Network,
     directory: Path | str,
@@ -548,7 +510,11 @@ def write_network(
     resized: bool = False,
     force: bool = False,
 ) -> list[Path]:
-    """Write a loaded network as `export` does; `resized` states that it has other images.
+    """Write SLUG.prototxt, and with `weights` SLUG.caffemodel, into `directory`; return the paths.
+
+    The weights are random, the same for the same seed, and the network's name in them states it.
+    They have the size of the published file, unless the network is `resized` for other images.
+    `force` overwrites existing files, which may be trained weights.
 
     Raises:
         InvalidInputError: A file exists already.

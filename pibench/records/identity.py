@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pibench.records.schema import Record
 
 ZOO: Final = "zoo"
-MIB: Final = 2**20
 FEWEST_DIGITS: Final = 8
 """The minimum number of hash digits in a name."""
 
@@ -338,7 +337,7 @@ def _limits(record: Record) -> str | None:
         # It was lost before the limits were set.
         return None
     own = asked.memory_bytes - (extra.emulator_bytes + extra.probe_bytes if extra else 0)
-    words = [f"{own / MIB:.0f} MiB", f"{asked.cores:g} cores" if asked.cores else ""]
+    words = [f"{own / devices.MIB:.0f} MiB", f"{asked.cores:g} cores" if asked.cores else ""]
     return " and ".join(filter(None, words))
 
 
@@ -347,5 +346,5 @@ def _board(record: Record) -> str | None:
     if not record.target_kind.is_board:
         return None
     host = record.environment.host
-    memory = f"{host.memory_bytes / MIB:.0f} MiB" if host.memory_bytes else ""
+    memory = f"{host.memory_bytes / devices.MIB:.0f} MiB" if host.memory_bytes else ""
     return " with ".join(filter(None, [host.cpu_model or host.architecture, memory]))

@@ -69,10 +69,7 @@ def of_plans(
 ) -> Badge:
     """Return the badge of plans: the peak of one network, or how many of several fit.
 
-    Args:
-        answers: what `plan --json` has of each network.
-        device: the device.
-        refused: the networks that could not be planned.
+    `answers` are what `plan --json` has of each network, `refused` those that have no plan.
     """
     if len(answers) == 1 and not refused:
         (answer,) = answers

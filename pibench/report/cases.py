@@ -226,11 +226,8 @@ def of_times(
 ) -> Cases:
     """Return one case per network, passed if its predicted time is within the limit.
 
-    Args:
-        judged: The name of each network, and its time compared with the limit.
-        device: The device.
-        max_ms: The limit.
-        refused: The reason for each network that could not be predicted; these are errors.
+    `judged` has the name of each network, and its time compared with the limit; `refused` why
+    others could not be predicted, which are errors.
     """
     known = [(subject, one) for subject, one in judged if one is not None]
     cases = [_timed(subject, device.id, one) for subject, one in known]

@@ -30,7 +30,7 @@ from pibench.report import ledger
 from pibench.report.sources import Networks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from pibench.crosscheck.claims import Claim, ColumnSummary
     from pibench.devices import Device
@@ -183,29 +183,24 @@ def build(
 ) -> Report:
     """Build the report of these records.
 
-    Args:
-        merged: the records.
-        known: the source of the networks of the records.
-        only: the paper's networks to include; those of the records if None.
-        predictions: existing results of `predict_times`, by the networks' hashes.
-        table: the paper's table to compare with: an id, or a folder.
+    `only` are the paper's networks to include, by default those of the records; `predictions`
+    are existing results of `predict_times`, by the networks' hashes; `table` is an id or a folder.
     """
     paper = load_paper(table)
     records = merged.records
     rebuilt, reasons = _rebuild(records, known or Networks())
+    # The paper's runs, of unmodified networks of the zoo.
+    of_the_paper = {
+        record.record_id
+        for record in records
+        if record.network_source == "zoo" and is_the_papers_run(record, paper)
+    }
     # The plan for a prediction is the record's too, where the environment is the board's.
     plan_of = cache(plan)
-    by_record, unpredicted = _predict(records, rebuilt, predictions or {}, plan_of, paper)
+    by_record, unpredicted = _predict(records, rebuilt, predictions or {}, plan_of, of_the_paper)
     if only is None:
         only = _of_the_paper(records, paper)
-    # Of the paper's runs, by unmodified networks of the zoo.
-    comparable = [
-        by_record[record.record_id]
-        for record in records
-        if record.record_id in by_record
-        and record.network_source == "zoo"
-        and is_the_papers_run(record, paper)
-    ]
+    comparable = [one for record_id, one in by_record.items() if record_id in of_the_paper]
     predicted = checking.predicted_times(comparable)
     claims = checking.check_claims(records, paper, networks=only, predicted=predicted)
     missing = unpredicted | reasons
@@ -249,7 +244,7 @@ def _predict(
     rebuilt: Mapping[str, Network],
     known: Mapping[str, Prediction],
     plan_of: Planner,
-    paper: Paper,
+    of_the_paper: Collection[str],
 ) -> tuple[dict[str, Prediction], dict[str, str]]:
     """Return predictions by record id; each network is predicted once per device.
 
@@ -259,11 +254,6 @@ def _predict(
     calibration = latency_rates.shipped()
     found = {(sha256, calibration.device): one for sha256, one in known.items()}
     reasons: dict[str, str] = {}
-    of_the_paper = {
-        record.record_id
-        for record in records
-        if record.network_source == "zoo" and is_the_papers_run(record, paper)
-    }
     left_out = {
         key: rebuilt[record.record_id]
         for record in records

@@ -136,12 +136,10 @@ def _noted(note: str | None) -> str:
 
 
 def check_lines(found: Check, answer: Mapping[str, Any], width: int | None = None) -> list[Text]:
-    """Return the answer of `pibench check` as lines for a terminal.
+    """Return the answer of `pibench check` as lines for a terminal of `width` columns.
 
-    Args:
-        found: the answer.
-        answer: the same, as `check --json` prints it.
-        width: the columns of the terminal; None does not break lines, for files and pipes.
+    `answer` is the same as `check --json` prints. Without a width, for files and pipes, no line is
+    broken.
     """
     from rich.text import Text  # noqa: PLC0415  (start-up time)
 
@@ -262,15 +260,9 @@ def comparison_table(rows: Sequence[Comparison], names: Sequence[str]) -> Table:
 
 
 def columns(steps: Sequence[Step], *, width: int, rows: int) -> list[str]:
-    """Draw memory over steps with block characters.
+    """Draw memory over steps with block characters: the lines, from the top.
 
-    Args:
-        steps: the planned steps, in order.
-        width: the number of intervals (characters per line); at most one per step.
-        rows: the number of lines.
-
-    Returns:
-        The lines; a column shows the highest RSS in its interval.
+    A column shows the highest RSS in its interval of the steps; there is at most one per step.
     """
     width = max(1, min(width, len(steps)))
     peaks = [0] * width

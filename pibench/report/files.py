@@ -49,15 +49,9 @@ def named(name: str) -> Form:
 
 
 def rendered(report: Report, form: Form, *, sources: Sequence[str] = ()) -> str | bytes:
-    """Render the report in that format.
+    """Return the report in that format: text, or the bytes of an image.
 
-    Args:
-        report: the report.
-        form: the format.
-        sources: the names of the record files.
-
-    Returns:
-        Text, or the bytes of an image.
+    `sources` are the names of the record files.
 
     Raises:
         InvalidInputError: for an image of records without a peak.
@@ -68,9 +62,9 @@ def rendered(report: Report, form: Form, *, sources: Sequence[str] = ()) -> str 
 
         return render(report, sources=sources)
     if form == "csv":
-        from pibench.report.frames import csv_text  # noqa: PLC0415
+        from pibench.report.frames import csv_of, rows_of  # noqa: PLC0415
 
-        return csv_text(report.records)
+        return csv_of(rows_of(report.records))
     if form == "junit":
         from pibench.report.cases import junit  # noqa: PLC0415
 

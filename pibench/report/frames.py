@@ -45,11 +45,6 @@ def flat(record: Record) -> dict[str, Any]:
     return row
 
 
-def csv_text(records: Iterable[Record]) -> str:
-    """Return one line per record: `csv_of` their rows."""
-    return csv_of(rows_of([*records]))
-
-
 def rows_of(records: Sequence[Record]) -> list[dict[str, Any]]:
     """Return a row per record: `flat`, and `run`, a name that is unique to its run."""
     names = labels_of(records)

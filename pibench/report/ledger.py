@@ -16,7 +16,7 @@ from pibench.report.text import NOTHING, number, sentence, signed, signed_mib
 from pibench.setups import parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
@@ -228,30 +228,29 @@ def totals(claims: Sequence[Claim], paper: Paper) -> list[str]:
 
 
 def print_reproduction(
-    claims: Sequence[Claim],
-    records: Iterable[Record],
-    paper: Paper | None = None,
-    *,
-    to: Console | None = None,
+    claims: Sequence[Claim], records: Sequence[Record], *, to: Console | None = None
 ) -> None:
     """Print the paper's table beside pibench's figures, the totals, their provenance, and notes."""
-    to, paper = to or tables.console(), paper or load_paper()
-    made = [*records]
-    found = rows(claims, made, paper)
+    to, paper = to or tables.console(), load_paper()
+    found = rows(claims, records, paper)
     to.print(table(found, paper))
     latencies = latency_table(found, paper)
     if latencies:
         to.print(latencies)
     used = {claim.record_id for claim in claims}
-    ways = how_it_ran(record for record in made if record.record_id in used)
+    ways = how_it_ran(record for record in records if record.record_id in used)
     for line in [*totals(claims, paper), "", *ways]:
         to.print(printable(line.replace(MARKS[False], ASCII_MARKS[False])))
+    _print_notes(claims, paper, to)
+    to.print(_LEGEND)
+
+
+def _print_notes(claims: Sequence[Claim], paper: Paper, to: Console) -> None:
     explained = notes(claims, paper)
     if explained:
         to.print("\nNotes")
     for note in explained:
         to.print(printable(f"* {note.about}: {note.text}"))
-    to.print(_LEGEND)
 
 
 def print_estimates(claims: Sequence[Claim], paper: Paper, *, to: Console | None = None) -> None:
@@ -293,11 +292,7 @@ def print_estimates(claims: Sequence[Claim], paper: Paper, *, to: Console | None
         to.print("\nNot stated there")
     for text in paper.unstated:
         to.print(printable(f"* {text}"))
-    explained = notes(claims, paper)
-    if explained:
-        to.print("\nNotes")
-    for note in explained:
-        to.print(printable(f"* {note.about}: {note.text}"))
+    _print_notes(claims, paper, to)
 
 
 def print_ram_by_setup(found: Sequence[RamBySetup], *, to: Console | None = None) -> None:

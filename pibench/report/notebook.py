@@ -55,12 +55,9 @@ def html_of(result: object) -> str | None:
 
 
 def memory_over_layers(steps: Sequence[Step], device: Device | None, alt: str) -> Markup:
-    """Draw the maximum of each step, coloured by phase, and the device's usable memory.
+    """Draw the maximum of each step, coloured by phase, and the device's usable memory, if any.
 
-    Args:
-        steps: The steps of a plan, in order.
-        device: The device whose usable memory is drawn; None draws no line.
-        alt: The picture in words.
+    `alt` is the picture in words.
     """
     usable_mib = None if device is None else device.usable_bytes / MIB
     highest = max(step.peak_bytes for step in steps) / MIB

@@ -55,10 +55,8 @@ def table(
 ) -> Table:
     """Return one row per record.
 
-    Args:
-        records: the records.
-        names: a name for each record's id; by default the shortest that distinguish them.
-        links: sections of the page, by the records' ids.
+    `names`, by default the shortest that distinguish them, and `links`, sections of the page, are
+    by the records' ids.
     """
     names, links = names or labels_of(records), links or {}
     return Table.of(

@@ -138,9 +138,7 @@ class Table:
 def without_constant(table: Table, among: Collection[str]) -> tuple[Table, list[tuple[str, str]]]:
     """Return the table without columns that have one text in all rows, and those texts.
 
-    Args:
-        table: the table; of one row, every column stays.
-        among: headings of the columns that may be left out.
+    `among` are headings of the columns that may be left out. Of one row, every column stays.
     """
     texts = [
         {cell.text if isinstance(cell, Cell) else cell for cell in column}

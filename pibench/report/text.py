@@ -59,9 +59,9 @@ def milliseconds(value: float | None) -> str:
     return number(value, 0 if value is not None and value >= 100 else 2)
 
 
-def percent(share: float | None, decimals: int = 1) -> str:
+def percent(share: float | None) -> str:
     """Format a fraction in percent, without the sign."""
-    return number(None if share is None else 100 * share, decimals)
+    return number(None if share is None else 100 * share, 1)
 
 
 def sentence(text: str) -> str:

@@ -37,13 +37,8 @@ def trace_text(
     """Return the trace as JSON: a process for each plan, then one for each prediction.
 
     A plan has a slice for each step, with the resident MiB at its end and the most within it, and
-    counters of the same figures and of the resident MiB by kind of allocation. A prediction has a
-    slice for each layer.
-
-    Args:
-        plans: the plans.
-        device: the device whose usable memory is compared with the peaks.
-        predictions: predicted forward passes.
+    counters of the same figures and of the resident MiB by kind of allocation, beside the usable
+    memory of the device. A prediction has a slice for each layer.
     """
     events: list[dict[str, Any]] = []
     names = network_labels([planned.network for planned in plans])

@@ -156,13 +156,9 @@ def job_of(index: int, network: Runnable, options: RunOptions) -> Job:
 
 
 def ends_of(found: Shapes, to: ModelFormat) -> Ends:
-    """Return the inputs and outputs of a network in the order of Caffe's Net.
+    """Return the inputs and outputs of a network in the order of Caffe's Net, for a model's format.
 
     Inputs are the tops of its Input layers; outputs, by name, the blobs that no layer reads.
-
-    Args:
-        found: The network in its test phase.
-        to: The format of the engine's model.
     """
     last = {
         name: (position, top)
@@ -188,11 +184,9 @@ def ends_of(found: Shapes, to: ModelFormat) -> Ends:
 
 
 def layers_of(found: Shapes, engine: Engine) -> tuple[LayerBlob, ...]:
-    """Return the blobs that the layers of a network write and an engine may have.
+    """Return the blobs that the layers of a test phase write and an engine may have.
 
-    Args:
-        found: The network in its test phase.
-        engine: An engine that gives the values of layers.
+    The engine is one that gives the values of layers.
     """
     if engine.model_format == "caffe":
         places = engine.values_inside(found)

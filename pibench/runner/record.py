@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from pibench.devices import KIB
 from pibench.engines.registry import engine_of, label_of
 from pibench.records.environment import host_environment
 from pibench.records.schema import (
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from pibench.runner.jobs import NetworkFacts
     from pibench.targets.base import Job, Outcome, Target
 
-KIB = 1024
 OF_NETWORK: Final = {
     "parameter_count", "weights_file_bytes", "weights_sha256", "repairs", "fork_layers", "batch",
     "input_size", "network_format", "inputs",

@@ -17,6 +17,7 @@ from pibench import networks
 from pibench.engines.caffe import caffemodel
 from pibench.images.build import Builder
 from pibench.images.rootfs import RootLoader
+from pibench.networks.network import write_network
 
 pytestmark = pytest.mark.emulation
 
@@ -75,7 +76,7 @@ def in_root(twin: RootLoader, script: str, *arguments: str) -> str:
 
 @pytest.mark.parametrize("name", networks.names())
 def test_shapes_and_file_size(twin: RootLoader, tmp_path: Path, name: str) -> None:
-    (text,) = networks.export(name, tmp_path)
+    (text,) = write_network(networks.load(name), tmp_path)
     caffe_has = json.loads(in_root(twin, DESCRIBE, str(text), str(tmp_path / "saved")))
     network = networks.load(name)
     whole = {blob: shape for blob, shape in caffe_has["blobs"].items() if "_split_" not in blob}
@@ -96,7 +97,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 @pytest.mark.parametrize("name", PEAK_MIB)
 def test_peak_memory(twin: RootLoader, tmp_path: Path, name: str) -> None:
-    (text,) = networks.export(name, tmp_path)
+    (text,) = write_network(networks.load(name), tmp_path)
     caffe_time = [*twin.command("usr/bin/caffe"), "time", "-model", str(text), "-iterations", "1"]
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", PEAK_OF, *caffe_time],
@@ -111,6 +112,6 @@ def test_peak_memory(twin: RootLoader, tmp_path: Path, name: str) -> None:
 def test_seeded_weights_give_finite_unsaturated_outputs(
     twin: RootLoader, tmp_path: Path, name: str
 ) -> None:
-    text, weights = networks.export(name, tmp_path, weights=True)
+    text, weights = write_network(networks.load(name), tmp_path, weights=True)
     largest = float(in_root(twin, FORWARD, str(text), str(weights)))
     assert 1 / 1100 < largest < 0.9

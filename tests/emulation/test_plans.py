@@ -27,6 +27,7 @@ from pibench.images.build import Builder
 from pibench.images.rootfs import RootLoader
 from pibench.images.store import Image
 from pibench.networks import fold_bn
+from pibench.networks.network import write_network
 from pibench.plan import graph
 from pibench.plan.environment import of_twin
 from pibench.plan.planner import plan
@@ -141,7 +142,7 @@ def test_the_memory_required_for_data_is_what_caffe_prints(
         path.write_text(text)
         nets += [(path, "caffe-time"), (path, "inference")]
     for name in networks.names():
-        nets += [(path, "caffe-time") for path in networks.export(name, tmp_path)]
+        nets += [(path, "caffe-time") for path in write_network(networks.load(name), tmp_path)]
     log = run_in_root(builder, DATA_BYTES, *itertools.chain(*nets), log_level=0).stderr
     printed = [
         int(re.findall(r"Memory required for data: (\d+)", net)[-1])

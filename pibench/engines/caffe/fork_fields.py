@@ -80,17 +80,14 @@ def as_stock(
 ) -> list[str]:
     """Write fields, all of which `has_meaning`, into the layers that have them.
 
-    Args:
-        fields: The fields.
-        layer_of: Finds the layer of a field, to be changed in place.
-        path: The file's name in errors.
-        as_paper: Take `ceil_mode: false` out, as the paper did.
+    `layer_of` finds the layer of a field, to be changed in place; `as_paper` takes
+    `ceil_mode: false` out, as the paper did.
 
     Returns:
         One sentence for each kind of change, however often it occurred.
 
     Raises:
-        InvalidInputError: Stock Caffe has no such network.
+        InvalidInputError: Stock Caffe has no such network; the error names `path`.
     """
     messages: defaultdict[tuple[tuple[str, int], str], list[UnknownField]] = defaultdict(list)
     for field in fields:

@@ -36,16 +36,6 @@ _NUMBER = re.compile(
 """Caffe's parser takes these (google/protobuf/io/tokenizer.cc); Python's takes 1_0, 0b1 and +1."""
 
 
-def read(path: Path | str) -> caffe.NetParameter:
-    """Read the network in the prototxt file at `path`.
-
-    Raises:
-        InvalidInputError: The file is missing, not regular, empty, too big, binary, not UTF-8 or
-            truncated, or stock Caffe could not parse it.
-    """
-    return parse(read_text(path), path)
-
-
 def read_text(path: Path | str) -> str:
     """Return the text of the file at `path`; "-" is standard input.
 

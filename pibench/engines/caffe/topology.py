@@ -40,14 +40,9 @@ def place(layer: Layer) -> str:
 def layers(net: caffe.NetParameter, path: object, *, phase: Phase = "TEST") -> list[Layer]:
     """Return the layers that `phase` runs; legacy `input` fields become an Input layer.
 
-    Args:
-        net: The network.
-        path: Its name in errors.
-        phase: The phase.
-
     Raises:
         InvalidInputError: The network has first-generation `layers`, an `input` without a matching
-            shape, or a layer with both kinds of rules.
+            shape, or a layer with both kinds of rules; the error names `path`.
     """
     if net.layers:
         raise InvalidInputError.at(

@@ -23,14 +23,11 @@ if TYPE_CHECKING:
 def upgrade(net: caffe.NetParameter, path: Path | str, order: Sequence[str] = ()) -> int:
     """Turn every `layers` of `net` into a `layer`, in place; return how many there were.
 
-    Args:
-        net: The network.
-        path: Its name in errors.
-        order: The top-level messages in the order of the text ("layer" or "layers"), for files that
-            mix both, which stock Caffe refuses.
+    `order` has the top-level messages in the order of the text ("layer" or "layers"), for files
+    that mix both, which stock Caffe refuses.
 
     Raises:
-        InvalidInputError: Stock Caffe would abort on the form of 2013 in the file.
+        InvalidInputError: Stock Caffe would abort on the form of 2013 in the file, `path`.
     """
     if any(old.HasField("layer") for old in net.layers):
         return _upgrade_v0(net, path)
@@ -56,12 +53,7 @@ def _of_v1(old: caffe.V1LayerParameter) -> caffe.LayerParameter:
         if field.name in ("name", "type", "param"):
             continue
         if field.name in new.DESCRIPTOR.fields_by_name:
-            if isinstance(value, (bool, int, float, str)):
-                setattr(new, field.name, value)
-            elif hasattr(value, "extend"):
-                getattr(new, field.name).extend(value)
-            else:
-                getattr(new, field.name).CopyFrom(value)
+            _set(new, field.name, value)
     _convert_param_specs(old, new)
     for source in (new.data_param, new.image_data_param, new.window_data_param):
         # Caffe moves it (UpgradeNetDataTransformation), and ignores it in a current layer.
@@ -216,10 +208,10 @@ def _of_v0(connection: caffe.V1LayerParameter, path: Path | str) -> caffe.LayerP
 
 
 def _set(message: Message, name: str, value: object) -> None:
-    """Set a field, which may be repeated now, or a message."""
+    """Set a field, which may be repeated, in the current form alone too, or a message."""
     there = getattr(message, name)
-    if hasattr(there, "append"):
-        there.append(value)
+    if hasattr(there, "extend"):
+        there.extend(value if hasattr(value, "extend") else [value])
     elif hasattr(there, "CopyFrom"):
         there.CopyFrom(value)
     else:

@@ -122,16 +122,13 @@ def adapted(prototxt: str, place: str, version: str, *, as_it_is: bool = False) 
 def check(
     layers: Sequence[caffe.LayerParameter], place: str, version: str, *, as_it_is: bool = False
 ) -> None:
-    """Check that a version of OpenCV reads these layers and computes what Caffe does.
+    """Check that a version of OpenCV reads the layers of a test phase and computes what Caffe does.
 
-    Args:
-        layers: The layers of the test phase.
-        place: The network's name in errors.
-        version: The version of OpenCV.
-        as_it_is: Accept what this version computes otherwise.
+    With `as_it_is` it may compute something else.
 
     Raises:
-        InvalidInputError: It would compute something else, or cannot read a layer.
+        InvalidInputError: It would compute something else, or cannot read a layer; the error names
+            `place`.
     """
     for layer in layers:
         for found in differing(layer, version):
@@ -183,13 +180,9 @@ def onnx_differences() -> tuple[OnnxDifference, ...]:
 def check_onnx(contents: Contents, place: str, version: str) -> None:
     """Check that OpenCV computes what an ONNX model means, as far as it is known.
 
-    Args:
-        contents: What the model declares.
-        place: Its name in errors.
-        version: The version of OpenCV.
-
     Raises:
-        InvalidInputError: It would compute something else, or cannot read the model.
+        InvalidInputError: It would compute something else, or cannot read the model; the error
+            names `place`.
     """
     if contents.locations:
         raise InvalidInputError.at(

@@ -32,11 +32,11 @@ class Window(TypedDict, total=False):
 class NetBuilder:
     """The layers of one network, starting from its image input."""
 
-    def __init__(self, name: str, *, size: int, channels: int = 3) -> None:
-        """Start a network called `name` with input `data` of 1 x channels x size x size."""
+    def __init__(self, name: str, *, size: int) -> None:
+        """Start a network called `name` with input `data` of 1 x 3 x size x size."""
         self.net = caffe.NetParameter(name=name)
         self.last = "data"
-        shape = caffe.BlobShape(dim=[1, channels, size, size])
+        shape = caffe.BlobShape(dim=[1, 3, size, size])
         self._append(
             caffe.LayerParameter(
                 name="data",
@@ -88,9 +88,9 @@ class NetBuilder:
             conv.group = group
         return self._append(layer)
 
-    def fc(self, name: str, outputs: int, *, bias: bool = True, bottom: str | None = None) -> str:
+    def fc(self, name: str, outputs: int, *, bias: bool = True) -> str:
         """Add a fully connected layer over all of C x H x W."""
-        layer = self._layer("InnerProduct", name, [bottom or self.last])
+        layer = self._layer("InnerProduct", name, [self.last])
         layer.inner_product_param.num_output = outputs
         if not bias:
             layer.inner_product_param.bias_term = False
@@ -101,7 +101,6 @@ class NetBuilder:
         bn: str,
         scale: str,
         *,
-        bottom: str | None = None,
         top: str | None = None,
         eps: float | None = None,
         global_stats: bool = True,
@@ -111,8 +110,7 @@ class NetBuilder:
         It works in place on the bottom unless `top` names another blob. `global_stats` writes
         use_global_stats: stored statistics even in the training phase.
         """
-        source = bottom or self.last
-        layer = self._layer("BatchNorm", bn, [source], top or source)
+        layer = self._layer("BatchNorm", bn, [self.last], top or self.last)
         if global_stats:
             layer.batch_norm_param.use_global_stats = True
         if eps is not None:
@@ -124,10 +122,9 @@ class NetBuilder:
 
     # Activations
 
-    def relu(self, name: str, *, bottom: str | None = None, top: str | None = None) -> str:
+    def relu(self, name: str, *, top: str | None = None) -> str:
         """Add a rectifier, in place unless `top` names another blob."""
-        source = bottom or self.last
-        return self._append(self._layer("ReLU", name, [source], top or source))
+        return self._append(self._layer("ReLU", name, [self.last], top or self.last))
 
     def dropout(self, name: str, ratio: float = 0.5) -> str:
         """Add dropout in place: it does nothing in the test phase."""
@@ -142,9 +139,9 @@ class NetBuilder:
         layer.lrn_param.alpha = 1e-4
         return self._append(layer)
 
-    def softmax(self, name: str = "prob") -> str:
-        """Add a softmax over the channels."""
-        return self._append(self._layer("Softmax", name, [self.last]))
+    def softmax(self) -> str:
+        """Add a softmax over the channels, called `prob`."""
+        return self._append(self._layer("Softmax", "prob", [self.last]))
 
     # Pooling
 
@@ -219,8 +216,8 @@ class NetBuilder:
         self.bn_scale(f"{name}_bn", f"{name}_scale", eps=eps)
         return self.relu(f"{name}_relu") if relu else self.last
 
-    def classifier(self, name: str, classes: int = 1000) -> caffe.NetParameter:
+    def classifier(self, name: str) -> caffe.NetParameter:
         """Add a fully connected classifier and its softmax; return the finished network."""
-        self.fc(name, classes)
+        self.fc(name, 1000)
         self.softmax()
         return self.net

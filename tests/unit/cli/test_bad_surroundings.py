@@ -236,6 +236,7 @@ def test_the_doctor_looks_past_a_cache_out_of_reach(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path / "file"))
+    monkeypatch.setenv("PIBENCH_DEBIAN_MIRROR", "http://mirror/debian")
     found = {finding.name: finding for finding in diagnosis.diagnose().findings}
     assert found["cache"].state == "missing"
 

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from tests.unit.cli.conftest import Pibench
 
 DEVICE = devices.load("rpi3b")
+# The others of the zoo are variants that differ from one of these in one point.
+OF_THE_PAPER = [entry.name for entry in networks.catalog_entries() if entry.in_paper]
 
 
-@pytest.mark.parametrize("name", networks.names())
+@pytest.mark.parametrize("name", OF_THE_PAPER)
 def test_the_verdict_is_the_plan_s_and_every_advice_fits(name: str) -> None:
     network = networks.load(name)
     found = check(network, DEVICE, "caffe-time")
@@ -41,7 +43,7 @@ def answer_of(pibench: Pibench, *words: str, code: int) -> dict[str, Any]:
     return answer
 
 
-@pytest.mark.parametrize("name", ["VGG 16", "Inception-V4", "ResNet-152"])
+@pytest.mark.parametrize("name", ["VGG 16", "ResNext101_32x4d", "Wrn-50-2"])
 def test_a_command_of_the_advice_plans_what_was_promised(pibench: Pibench, name: str) -> None:
     answer = answer_of(pibench, name, code=1)
     assert answer["verdict"] == "no-fit"

@@ -16,6 +16,7 @@ import pytest
 
 from pibench import networks
 from pibench.latency import factors, rates
+from pibench.networks.network import write_network
 from pibench.report.estimates import footnotes
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def test_a_footnote_reports_that_instructions_were_counted() -> None:
 
 
 def test_a_file_is_predicted_as_the_zoo_is(pibench: Pibench, tmp_path: Path) -> None:
-    networks.export("SqueezeNet V1.1", tmp_path)
+    write_network(networks.load("SqueezeNet V1.1"), tmp_path)
     (path,) = tmp_path.glob("*.prototxt")
     one, two = json.loads(pibench("predict", "squeezenet-v1.1", str(path), "--json").out)
     assert one["latency_ms"] == two["latency_ms"]

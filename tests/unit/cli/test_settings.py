@@ -35,7 +35,7 @@ def test_the_help_fits_a_terminal_and_has_every_command(
 def test_words_of_other_tools(pibench: Pibench) -> None:
     version = pibench("--version").out
     assert pibench("version").out == pibench("-V").out == version
-    assert pibench("ls").out == pibench("networks", "list").out
+    assert pibench("ls", "--help").out == pibench("networks", "list", "--help").out
     assert "Compare runs" in pibench("help", "compare").out
     assert "Did you mean 'report'" in pibench("reprot", code=2).err
     assert "did you mean rpi3b?" in pibench("plan", "NIN", "--device", "rpi3c", code=2).err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -11,13 +12,17 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from rich.cells import cell_len
 
+from pibench import cli
 from pibench.report.tables import Column, Table, console
+from tests.unit.cli.conftest import restored
 from tests.unit.cli.test_checking import answer_of
 
 if TYPE_CHECKING:
@@ -32,36 +37,79 @@ layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
 """
 
 
-def in_terminal(columns: int, *words: str) -> str:
-    """Return what `pibench WORDS` prints in a terminal, on both streams, without colours."""
+UNSET = ("COLUMNS", "CI", "NO_COLOR", "FORCE_COLOR")
+
+
+@contextlib.contextmanager
+def a_terminal(columns: int) -> Iterator[tuple[int, list[str]]]:
+    """Open a terminal, and return after the block what was printed there, without colours."""
     master, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    unset = ("COLUMNS", "CI", "NO_COLOR", "FORCE_COLOR")
-    environment = {name: value for name, value in os.environ.items() if name not in unset}
-    streams = dict.fromkeys(("stdin", "stdout", "stderr"), terminal)
-    command = [sys.executable, "-m", "pibench", *words]
-    with subprocess.Popen(command, env=environment, **streams):
-        os.close(terminal)
-        content = b""
-        while part := _read(master):
-            content += part
-    os.close(master)
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", content.decode()).replace("\r\n", "\n")
+    parts: list[bytes] = []
+    shown: list[str] = []
 
-
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 1 << 16)
-    except OSError:
+    def read() -> None:
         # The end of a terminal is an error.
-        return b""
+        with contextlib.suppress(OSError):
+            while part := os.read(master, 1 << 16):
+                parts.append(part)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        yield terminal, shown
+    finally:
+        os.close(terminal)
+        reader.join()
+        os.close(master)
+    text = b"".join(parts).decode()
+    shown.append(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r\n", "\n"))
 
 
-@pytest.mark.parametrize("columns", [NARROW, WIDE])
+def started_in_terminal(columns: int, *words: str) -> str:
+    """Return what `pibench WORDS`, a process of its own, prints in a terminal on both streams."""
+    environment = {name: value for name, value in os.environ.items() if name not in UNSET}
+    with a_terminal(columns) as (terminal, shown):
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), terminal)
+        command = [sys.executable, "-m", "pibench", *words]
+        subprocess.run(command, env=environment, check=False, **streams)
+    return shown[0]
+
+
+@contextlib.contextmanager
+def standard_streams(terminal: int) -> Iterator[None]:
+    """Make a terminal the standard streams of this process, by their numbers and by name."""
+    kept = {number: os.dup(number) for number in range(3)}
+    try:
+        for number in kept:
+            os.dup2(terminal, number)
+        with (
+            open(terminal, "w", encoding="utf-8", closefd=False) as stream,
+            contextlib.redirect_stdout(stream),
+            contextlib.redirect_stderr(stream),
+        ):
+            yield
+    finally:
+        for number, copy in kept.items():
+            os.dup2(copy, number)
+            os.close(copy)
+
+
+def in_terminal(columns: int, *words: str) -> str:
+    """Return what `pibench WORDS` prints in a terminal, on both streams, without colours."""
+    with pytest.MonkeyPatch.context() as patch, a_terminal(columns) as (terminal, shown):
+        for name in UNSET:
+            patch.delenv(name, raising=False)
+        patch.setattr(sys, "argv", ["pibench", *words])
+        with restored(), standard_streams(terminal), pytest.raises(SystemExit):
+            cli.main()
+    return shown[0]
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        (["check", "ResNet-152", "--max-ms", "100"], 1),
+        (["check", "ResNext101_32x4d", "--max-ms", "100"], 1),
         (["check", "VGG 16", "--reserve", "100.5", "--batch", "4"], 1),
         (["check", "SqueezeNet V1.1"], 0),
         (["check", "SqueezeNet"], 2),
@@ -72,16 +120,17 @@ def _read(terminal: int) -> bytes:
     ],
 )
 def test_a_terminal_shows_the_words_of_a_pipe_within_its_width(
-    pibench: Pibench, columns: int, words: list[str], code: int
+    pibench: Pibench, words: list[str], code: int
 ) -> None:
     Path(LONG).parent.mkdir(parents=True)
     Path(LONG).write_text(TEXT)
     Path("study.toml").write_text('targets = ["twin"]')
-    shown = in_terminal(columns, *words)
-    assert max(map(cell_len, shown.splitlines())) <= columns
-    piped = pibench(*words, *(["--force"] if "-o" in words else []), code=code)
-    # A change's note is beside its command in a pipe, and above it in a terminal.
-    assert sorted(_words(shown)) == sorted(_words(piped.err + piped.out))
+    piped = pibench(*words, code=code)
+    for columns in (NARROW, WIDE):
+        shown = in_terminal(columns, *words, *(["--force"] if "-o" in words else []))
+        assert max(map(cell_len, shown.splitlines())) <= columns
+        # A change's note is beside its command in a pipe, and above it in a terminal.
+        assert sorted(_words(shown)) == sorted(_words(piped.err + piped.out))
 
 
 def _words(text: str) -> list[str]:
@@ -93,7 +142,7 @@ def test_the_commands_of_the_advice_can_be_pasted(pibench: Pibench) -> None:
     Path(LONG).write_text(TEXT)
     words = (LONG, "--device", "rpi_zero2w", "--batch", "1000", "--input", "512x512")
     answer = answer_of(pibench, *words, code=1)
-    shown = in_terminal(NARROW, "check", *words).replace(" \\\n", " ")
+    shown = started_in_terminal(NARROW, "check", *words).replace(" \\\n", " ")
     found = [shlex.split(line[line.index("pibench") :]) for line in shown.splitlines()[1:]
              if "pibench " in line]  # fmt: skip
     promised = [*(one["command"] for one in answer["fits_with"]), answer["prove"]]

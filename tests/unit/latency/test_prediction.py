@@ -10,7 +10,7 @@ import pytest
 
 from pibench import devices, networks
 from pibench.errors import InvalidInputError
-from pibench.latency import fit, pressure, validation
+from pibench.latency import factors, fit, pressure, validation
 from pibench.latency import rates as latency_rates
 from pibench.latency.model import layer_ms, predict
 from pibench.latency.rates import Observation, Pressure, Rates
@@ -228,7 +228,7 @@ def test_too_few_networks_are_refused() -> None:
 def test_a_calibration_survives_its_file(tmp_path: Path) -> None:
     path = tmp_path / "rates.json"
     latency_rates.write(SHIPPED, path)
-    assert latency_rates.read(path) == SHIPPED
+    assert factors.read(path) == SHIPPED
     assert json.loads(path.read_text())["provenance"] == "paper"
 
 
@@ -246,7 +246,7 @@ def test_what_is_not_a_calibration_is_refused(tmp_path: Path, text: str, message
     path = tmp_path / "rates.json"
     path.write_text(text)
     with pytest.raises(InvalidInputError, match=message) as refused:
-        latency_rates.read(path)
+        factors.read(path)
     assert refused.value.line().startswith(f"{path}: ")
     assert "write them again: pibench calibrate" in refused.value.line()
 
@@ -281,7 +281,7 @@ def test_a_wrong_value_is_named_by_its_place(
     path = tmp_path / "rates.json"
     path.write_text(json.dumps(data))
     with pytest.raises(InvalidInputError) as refused:
-        latency_rates.read(path)
+        factors.read(path)
     assert f"{path}: {place[0]}" in refused.value.line()
 
 
@@ -293,7 +293,7 @@ def test_a_rate_that_no_board_has_is_refused(tmp_path: Path, name: str, rate: fl
     path = tmp_path / "rates.json"
     path.write_text(json.dumps(data))
     with pytest.raises(InvalidInputError, match=rf"rates\.{name}: Input should be"):
-        latency_rates.read(path)
+        factors.read(path)
 
 
 @pytest.mark.parametrize("time_ms", [0, 5e-324, 1e13])
@@ -303,7 +303,7 @@ def test_a_time_that_no_network_takes_is_refused(tmp_path: Path, time_ms: float)
     path = tmp_path / "rates.json"
     path.write_text(json.dumps(data))
     with pytest.raises(InvalidInputError, match=r"observations\.0\.latency_ms: Input should be"):
-        latency_rates.read(path)
+        factors.read(path)
 
 
 def test_times_that_determine_no_rate_are_refused() -> None:

@@ -16,6 +16,7 @@ from pibench.errors import InvalidInputError
 from pibench.latency import rates
 from pibench.latency.model import predict
 from pibench.networks import network
+from pibench.networks.network import write_network
 from pibench.plan import answers
 from pibench.plan.environment import of_device
 from pibench.plan.planner import plan
@@ -110,7 +111,7 @@ def test_the_protocols_phase_decides(tmp_path: Path, protocol: Protocol) -> None
     assert predict(network, devices.load("rpi3b"), rates.shipped()).protocol == protocol
     # The parameters are known whichever phase has the source.
     assert network.parameter_count == 4 * 27 + 4 + 4 + 4 + 1
-    text, file = networks.export(str(path), tmp_path / "out", weights=True)
+    text, file = write_network(networks.load(str(path)), tmp_path / "out", weights=True)
     assert file.stat().st_size > network.weights_file_bytes > 4 * network.parameter_count
     assert networks.load(str(text), weights=file, batch=3).batch_under(protocol) == 3
 
@@ -129,7 +130,9 @@ def test_a_layer_of_one_phase_is_a_fault_in_that_phase_only(tmp_path: Path) -> N
 
 
 def test_export_and_load_back_with_weights(tmp_path: Path) -> None:
-    text, weights = networks.export("SqueezeNet V1.1", tmp_path / "new", weights=True, seed=1)
+    text, weights = write_network(
+        networks.load("SqueezeNet V1.1"), tmp_path / "new", weights=True, seed=1
+    )
     assert (text.name, weights.name) == ("squeezenet-v1.1.prototxt", "squeezenet-v1.1.caffemodel")
     loaded = networks.load(str(text), weights=weights)
     assert loaded.weights == weights
@@ -139,7 +142,7 @@ def test_export_and_load_back_with_weights(tmp_path: Path) -> None:
 
 
 def test_googlenet_exports_its_training_heads_weights_too(tmp_path: Path) -> None:
-    _, weights = networks.export("GoogleNet", tmp_path, weights=True)
+    _, weights = write_network(networks.load("GoogleNet"), tmp_path, weights=True)
     assert round(weights.stat().st_size / 1e6, 1) == 53.5
     assert networks.load("GoogleNet", weights=weights).weights == weights
     assert "loss1/fc" in {layer.name for layer in caffemodel.index(weights)}
@@ -148,7 +151,7 @@ def test_googlenet_exports_its_training_heads_weights_too(tmp_path: Path) -> Non
 def test_export_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInputError, match="cannot be written"):
-        networks.export("NIN", tmp_path / "file")
+        write_network(networks.load("NIN"), tmp_path / "file")
 
 
 def test_list_command() -> None:
@@ -176,10 +179,10 @@ def test_every_help_has_an_example(command: str) -> None:
 def test_an_export_writes_over_nothing_unless_asked_to(tmp_path: Path) -> None:
     (tmp_path / "nin.caffemodel").write_bytes(b"trained for weeks")
     with pytest.raises(InvalidInputError, match=r"nin\.caffemodel: is there already"):
-        networks.export("NIN", tmp_path, weights=True)
+        write_network(networks.load("NIN"), tmp_path, weights=True)
     assert (tmp_path / "nin.caffemodel").read_bytes() == b"trained for weeks"
     assert not (tmp_path / "nin.prototxt").exists()
-    networks.export("NIN", tmp_path, weights=True, force=True)
+    write_network(networks.load("NIN"), tmp_path, weights=True, force=True)
     assert (tmp_path / "nin.caffemodel").stat().st_size > 10**6
 
 

@@ -19,6 +19,10 @@ GOOD = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim
 NET = GOOD + 'layer { name: "relu" type: "ReLU" bottom: "data" top: "data" }\n'
 
 
+def read_net(path: Path | str) -> caffe.NetParameter:
+    return prototxt.parse(prototxt.read_text(path), path)
+
+
 def one_line(error: InvalidInputError) -> str:
     assert error.exit_code == ExitCode.INVALID_INPUT
     assert "\n" not in error.line()
@@ -183,13 +187,13 @@ def test_good_text_is_read_with_comments_lists_and_either_brace() -> None:
 def test_missing_file(tmp_path: Path) -> None:
     path = tmp_path / "no.prototxt"
     with pytest.raises(InvalidInputError) as caught:
-        prototxt.read(path)
+        read_net(path)
     assert caught.value.line() == f"{path}: no such file; check the path"
 
 
 def test_directory(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError) as caught:
-        prototxt.read(tmp_path)
+        read_net(tmp_path)
     assert caught.value.line() == f"{tmp_path}: a directory, not a prototxt; name the file"
 
 
@@ -197,7 +201,7 @@ def test_not_utf8(tmp_path: Path) -> None:
     path = tmp_path / "latin.prototxt"
     path.write_bytes(b'name: "caf\xe9"\n')
     with pytest.raises(InvalidInputError) as caught:
-        prototxt.read(path)
+        read_net(path)
     assert caught.value.line() == f"{path}: byte 10: is not UTF-8 text; save the file as UTF-8"
 
 
@@ -206,7 +210,7 @@ def test_huge_file(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(prototxt.MAX_FILE_BYTES + 1)
     with pytest.raises(InvalidInputError, match="is too large for a prototxt"):
-        prototxt.read(path)
+        read_net(path)
 
 
 @pytest.mark.parametrize("name", ["Net", ""])
@@ -216,7 +220,7 @@ def test_caffemodel_given_as_prototxt(tmp_path: Path, name: str) -> None:
     path = tmp_path / "weights.caffemodel"
     path.write_bytes(net.SerializeToString())
     with pytest.raises(InvalidInputError) as caught:
-        prototxt.read(path)
+        read_net(path)
     assert caught.value.line() == (
         f"{path}: is a caffemodel (binary weights), not a prototxt (text); "
         "give the prototxt as the network and this file with --weights"
@@ -226,7 +230,7 @@ def test_caffemodel_given_as_prototxt(tmp_path: Path, name: str) -> None:
 def test_a_prototxt_that_starts_with_a_blank_line_is_text(tmp_path: Path) -> None:
     path = tmp_path / "net.prototxt"
     path.write_text("\n" + NET)
-    assert len(prototxt.read(path).layer) == 2
+    assert len(read_net(path).layer) == 2
 
 
 # Property tests: any input gives a network or InvalidInputError.
@@ -265,7 +269,7 @@ def test_any_bytes_in_a_file(tmp_path_factory: pytest.TempPathFactory, raw: byte
     path = tmp_path_factory.mktemp("any") / "net.prototxt"
     path.write_bytes(raw)
     try:
-        prototxt.read(path)
+        read_net(path)
     except InvalidInputError as error:
         one_line(error)
 
@@ -308,7 +312,7 @@ def test_mutated_numbers_and_types_never_break_shapes_or_repairs(
 def test_a_byte_order_mark_is_stepped_over_as_caffe_does(tmp_path: Path) -> None:
     path = tmp_path / "bom.prototxt"
     path.write_bytes(b"\xef\xbb\xbf" + NET.encode())
-    assert prototxt.read(path) == prototxt.parse(NET, path)
+    assert read_net(path) == prototxt.parse(NET, path)
 
 
 def test_required_fields_are_asked_for() -> None:
@@ -317,20 +321,20 @@ def test_required_fields_are_asked_for() -> None:
 
 
 def test_names_that_the_system_cannot_look_up(tmp_path: Path) -> None:
-    for read in (prototxt.read, caffemodel.index):
+    for read in (read_net, caffemodel.index):
         with pytest.raises(InvalidInputError, match="File name too long"):
             read("x/" * 3000 + "net.prototxt")
         with pytest.raises(InvalidInputError, match="is not a file name"):
             read("a\0/net.prototxt")
     (tmp_path / "net.prototxt").symlink_to("net.prototxt")
     with pytest.raises(InvalidInputError, match="cannot be read"):
-        prototxt.read(tmp_path / "net.prototxt")
+        read_net(tmp_path / "net.prototxt")
 
 
 def test_a_folder_that_may_not_be_entered(tmp_path: Path) -> None:
     folder = tmp_path / "closed"
     folder.mkdir(mode=0)
-    for read in (prototxt.read, caffemodel.index):
+    for read in (read_net, caffemodel.index):
         with without_root(), pytest.raises(InvalidInputError, match="Permission denied"):
             read(folder / "net.prototxt")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ def measured() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@cache
 def planned(name: str, engine: str, architecture: str = "arm64", threads: int = 4) -> Plan:
     assert architecture in ("arm64", "amd64")
     environment = Environment(

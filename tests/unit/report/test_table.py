@@ -15,7 +15,7 @@ import pibench
 from pibench.errors import InvalidInputError
 from pibench.records.schema import SCHEMA_VERSION, Sample
 from pibench.records.store import RecordStore
-from pibench.report.frames import csv_text
+from pibench.report.frames import csv_of, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,7 +114,7 @@ def test_importing_pibench_does_not_import_pandas() -> None:
 def test_csv_is_what_pandas_loads(paper_run: list[Record], tmp_path: Path) -> None:
     import pandas as pd
 
-    frame = pd.read_csv(io.StringIO(csv_text(paper_run)))
+    frame = pd.read_csv(io.StringIO(csv_of(rows_of(paper_run))))
     loaded = pibench.load(stored(tmp_path, *paper_run))
     assert list(frame.columns) == list(loaded.columns)
     assert frame["peak_rss_bytes"].tolist() == loaded["peak_rss_bytes"].tolist()
@@ -122,9 +122,8 @@ def test_csv_is_what_pandas_loads(paper_run: list[Record], tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@x", "\tx"])
 def test_no_cell_is_a_formula(name: str, make_record: Callable[..., Record]) -> None:
-    (row,) = csv.DictReader(
-        io.StringIO(csv_text([make_record(network=name, verdict="no-fit", headroom_bytes=-5)]))
-    )
+    rows = rows_of([make_record(network=name, verdict="no-fit", headroom_bytes=-5)])
+    (row,) = csv.DictReader(io.StringIO(csv_of(rows)))
     assert row["network"] == f"'{name}"
     assert row["headroom_bytes"] == "-5"
 

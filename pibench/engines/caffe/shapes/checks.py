@@ -201,10 +201,7 @@ def check_in_place(
 ) -> None:
     """Check that a layer that writes in place can do so, and keeps the shape.
 
-    Args:
-        kind: The layer's type.
-        read: The name and shape of each bottom.
-        made: The name and shape of each top.
+    `read` and `made` are the names and shapes of its bottoms and tops.
     """
     for (bottom, before), (top, after) in zip(read, made, strict=False):
         if top == bottom and kind in _NEVER_IN_PLACE:
