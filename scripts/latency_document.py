@@ -101,7 +101,7 @@ that power, which is inferred from the LRN layers of AlexNet and GoogLeNet there
 
 ResNet-18 and ResNet-34 took longer on two of these cores than on one, which no model has. AlexNet
 is above its interval: its fully connected layers took 342 ms on one core and are predicted to take
-105. The same layers of the other networks, which are small, took two to four times the predicted
+105. The same layers of the other networks, which are small, took 2.3 to 2.6 times the predicted
 time too. A core that packs their weights reads a thousand bytes of one row, then of the next; what
 the start of each such run costs is not in the model. The other twelve rows: mean
 {other_mean:.1f} %, worst {other_worst:.1f} %.
@@ -516,7 +516,7 @@ def other_choices() -> Iterator[str]:
         "as above": stack,
         "Caffe compiled at -O3": replace(
             stack,
-            loops=stacks.Loops(**loops["O3"]),
+            loops=stacks.Loops(**loops[stack.cpu]["O3"]),
             vectors=stack.with_loops_of(stacks.load(stacks.DEFAULT)).vectors,
         ),
         "functions on vectors by their machine code": by_vectors(stack),
@@ -552,7 +552,7 @@ def print_papers_stack(known: rates.LatencyRates) -> None:
         bare, scaled = ([100 * abs(by * ratio - 1) for ratio in ratios] for by in (1.0, factor))
         return bare, factor, scaled
 
-    for name in stacks.names():
+    for name in stacks.of_cpu(board.cpu):
         bare, factor, scaled = errors_of(stacks.load(name))
         print(f"| {name} | {mean(bare):.1f}, {max(bare):.1f} | {factor:.2f} | "
               f"{mean(scaled):.1f}, {max(scaled):.1f} |")  # fmt: skip
