@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# LiteRT and LiteRT for Microcontrollers ignore a tanh that is fused into a convolution, a pooling or a sum.
+# LiteRT and LiteRT for Microcontrollers ignore a tanh that is fused into a convolution, a pooling or a sum, and LiteRT's
+# default a ReLU that is fused into a concatenation.
 #
 # Guess: an activation that the file format has (NONE, RELU, RELU_N1_TO_1, RELU6, TANH, SIGN_BIT) is applied, or the layer is
-# refused, as a fully connected layer, a concatenation and L2_NORMALIZATION refuse it.
+# refused, as a fully connected layer and L2_NORMALIZATION refuse it.
 # Seen with ai-edge-litert 2.3.0, all three of its sets of kernels, tflite-micro 0.dev20261023182759 and openvino 2026.4.1
 # (numpy 2.4.6), for -1.5, -0.5, 0.5, 1.5 by an operator that does not change it:
 #                                           LiteRT, both          OpenVINO
@@ -11,6 +12,8 @@
 #     RELU_N1_TO_1                          -1, -0.5, 0.5, 1      -1, -0.5, 0.5, 1
 #     TANH                                  -1.5, -0.5, 0.5, 1.5  -0.91, -0.46, 0.46, 0.91
 #   FULLY_CONNECTED, TANH                   LiteRT: an error; for Microcontrollers: not applied
+#   CONCATENATION of two, RELU              LiteRT, the default: not  not applied
+#                                           applied; else an error
 # Nothing is printed. Converters that are not TensorFlow's may fuse it, as the schema allows; LeNet and small networks for
 # sensors have a tanh behind each convolution. Write TANH as an operator of its own.
 set -euo pipefail
@@ -37,10 +40,12 @@ def tensor(name, shape, buffer=0):
     return made
 
 
-def write(operator, kind, shape, constants, activation, fields):
-    tensors, buffers = [tensor("x", shape), tensor("y", shape)], [schema.BufferT()]
+def write(operator, kind, shape, constants, activation, fields, twice=False):
+    """Write a network of one operator; `twice` gives it its input two times, one after another in the last axis."""
+    made = (*shape[:-1], 2 * shape[-1]) if twice else shape
+    tensors, buffers = [tensor("x", shape), tensor("y", made)], [schema.BufferT()]
     node = schema.OperatorT()
-    node.inputs, node.outputs = [0], [1]
+    node.inputs, node.outputs = [0, 0] if twice else [0], [1]
     for constant in constants:
         node.inputs.append(len(tensors))
         tensors.append(tensor(f"constant{len(tensors)}", constant.shape, len(buffers)))
@@ -116,4 +121,16 @@ except (RuntimeError, ValueError) as error:
     print("FULLY_CONNECTED TANH | LiteRT:", str(error).splitlines()[0])
 else:
     raise SystemExit("LiteRT accepts the fully connected layer now")
+write("CONCATENATION", "Concatenation", line.shape, (), "RELU", {"axis": 3}, twice=True)
+found = by_litert(line, RESOLVERS[0])
+print("CONCATENATION RELU | LiteRT, the default", found.round(2), "| OpenVINO", by_openvino(line).round(2))
+assert np.allclose(found, np.repeat(row, 2)), "the behaviour has changed"
+assert np.allclose(by_openvino(line), np.repeat(row, 2)), "OpenVINO's behaviour has changed"
+for resolver in RESOLVERS[1:]:
+    try:
+        by_litert(line, resolver)
+    except (RuntimeError, ValueError) as error:
+        print("CONCATENATION RELU |", resolver, str(error).splitlines()[0])
+    else:
+        raise SystemExit("LiteRT without delegates accepts the concatenation now")
 PROGRAM
