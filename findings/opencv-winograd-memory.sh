@@ -8,9 +8,9 @@
 #   as it is                                         57                         450
 #   enableWinograd(False)                            57                         120
 #   getMemoryConsumption: weights, maps                                   54 and 5, for both
-# Outputs are the same but for rounding. Winograd's method keeps 64 numbers for the 9 of each kernel, beside the weights that were
-# read and another copy. It is on unless one turns it off, and takes a third of the time here. The 3x3 convolutions
-# of VGG-16 have 56 MiB of weights: a board of 512 MB does not have that.
+# Outputs are the same but for rounding. Winograd's method keeps 64 numbers for the 9 of each kernel, made at the first run,
+# beside the weights that were read. It is on unless one turns it off, and takes a third of the time here. The 3x3
+# convolutions of VGG-16 have 56 MiB of weights: a board of 512 MB does not have that memory.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
