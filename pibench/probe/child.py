@@ -36,6 +36,8 @@ NOBODY = 65534
 SET_DEATH_SIGNAL = 1
 SET_DUMPABLE = 4
 GUEST_END = 1 << 40
+# A shell that waits for a line, and becomes the program then.
+PLACED = ["/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "sh"]
 RESIDENT = re.compile(rb"^([0-9a-f]+)-[0-9a-f]+ |^Rss: +([0-9]+) kB", re.M)
 # No emulator was seen to take more than 45 MB: a share above this means that the two
 # were not separated correctly, and is dropped.
@@ -188,15 +190,18 @@ class Resident(object):
 
 
 class Started(object):
-    """A process of a program that was started for it alone."""
+    """A process of a program that was started for it alone.
+
+    `place` moves it into a control group, by its number, before it becomes the program.
+    """
 
     forked = False
 
-    def __init__(self, command, env, prepare):
+    def __init__(self, command, env, prepare, place=None):
         self._process = subprocess.Popen(
-            command,
+            command if place is None else PLACED + command,
             env=child_env(env),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if place is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             preexec_fn=prepare,
@@ -204,6 +209,10 @@ class Started(object):
         self.pid = self._process.pid
         self.pipe = self._process.stdout.fileno()
         os.set_blocking(self.pipe, False)
+        if place is not None:
+            place(self.pid)
+            self._process.stdin.write(b"\n")
+            self._process.stdin.close()
 
     def end(self):
         # wait4 has taken the status: pass it to Popen, which would look for the child again.
@@ -211,14 +220,17 @@ class Started(object):
         self._process.stdout.close()
 
 
-def watch_child(start, timeout_s, log, frames, item_id, poll_s=POLL_S, arrived=None):
+def watch_child(
+    start, timeout_s, log, frames, item_id, poll_s=POLL_S, arrived=None, charged_bytes=None
+):
     """Run one child to its end; return its wait status, peak memory and elapsed time.
 
     `start` starts it, and returns it with the end of a pipe that does not block, to which
     it writes. `log` reads what it prints.
 
     Where `arrived` is given, the child is ended as soon as `arrived` is true of it and
-    it sleeps. That is not a failure, and the files it had mapped are reported.
+    it sleeps. That is not a failure, and the files it had mapped are reported, and what
+    `charged_bytes` returns then.
     """
     started = time.monotonic()
     child = start()
@@ -227,7 +239,7 @@ def watch_child(start, timeout_s, log, frames, item_id, poll_s=POLL_S, arrived=N
     swap_kib = rss_kib = 0
     last_alive = started
     timed_out = is_ending = False
-    mapped = None
+    mapped = charged = None
     while True:
         select.select([pipe], [], [], poll_s / 10 if is_ending else poll_s)
         if not drain(pipe, log):
@@ -242,6 +254,7 @@ def watch_child(start, timeout_s, log, frames, item_id, poll_s=POLL_S, arrived=N
         resident.sample(read_int(status, "VmHWM") or 0, at_once=waits or is_ending)
         if waits:
             mapped = mapped_files(child.pid)
+            charged = charged_bytes() if charged_bytes else None
             os.killpg(child.pid, signal.SIGKILL)
         pid, wait_status, usage = os.wait4(child.pid, os.WNOHANG | os.WUNTRACED)
         if pid and not os.WIFSTOPPED(wait_status):
@@ -282,6 +295,7 @@ def watch_child(start, timeout_s, log, frames, item_id, poll_s=POLL_S, arrived=N
         "user_ms": usage.ru_utime * 1000.0,
         "system_ms": usage.ru_stime * 1000.0,
         "mapped": mapped,
+        "charged_bytes": charged,
     }
 
 
