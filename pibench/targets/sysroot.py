@@ -101,7 +101,7 @@ class SysrootTarget(ConfinedTarget):
             each_bytes=self.device.usable_bytes,
         )
         waiting = deque(largest_first(work))
-        with reporting(observe, inline=at_once == 1) as report:
+        with reporting(observe, workers=at_once) as report:
             run_worker = partial(
                 self._run_worker, self._grouping, work, observe=report, watch=watch
             )

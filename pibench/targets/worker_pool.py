@@ -47,22 +47,23 @@ def serialised(observe: Observer) -> Observer:
 
 
 @contextlib.contextmanager
-def reporting(observe: Observer, *, inline: bool) -> Iterator[Observer]:
+def reporting(observe: Observer, *, workers: int) -> Iterator[Observer]:
     """Yield an observer for workers, who go on while one thread calls `observe` in turn.
 
-    `inline` is for a single worker that waits for each call instead. The block ends when all
-    calls have; an error of one is raised in the next worker that reports, or at the end.
+    A report takes a processor where the twin runs for it. A worker therefore waits while there are
+    as many reports as workers: else they would be made by one thread after the last network. A
+    single worker waits for each. The block ends when all reports have been made; an error of one is
+    raised in the next worker that reports, or at the end.
     """
-    if inline:
+    if workers == 1:
         yield observe
         return
     with ThreadPoolExecutor(max_workers=1) as reporter:
         calls: list[Future[None]] = []
 
         def report(outcome: Outcome) -> None:
-            for call in list(calls):
-                if call.done():
-                    call.result()
+            for call in calls[: 1 - workers] + [call for call in calls if call.done()]:
+                call.result()
             calls.append(reporter.submit(observe, outcome))
 
         yield report

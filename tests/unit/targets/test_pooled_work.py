@@ -93,7 +93,7 @@ def test_an_error_stops_what_waits_and_notifies_what_runs(error: type[BaseExcept
 # ---------------------------------------------------------------- reports beside the work
 
 
-def test_a_worker_goes_on_while_its_outcome_is_reported() -> None:
+def test_workers_go_on_while_an_outcome_is_reported_and_wait_where_many_are_left() -> None:
     seen: list[str] = []
     go = threading.Event()
 
@@ -101,13 +101,15 @@ def test_a_worker_goes_on_while_its_outcome_is_reported() -> None:
         assert go.wait(20)
         seen.append(outcome.job.id)
 
-    one, other = (Outcome(job=piece, machine=None) for piece in pieces(1, 2))
-    with reporting(observe, inline=False) as report:
+    one, other, last = (Outcome(job=piece, machine=None) for piece in pieces(1, 2, 3))
+    with reporting(observe, workers=2) as report:
         report(one)
         report(other)
         assert seen == []
-        go.set()
-    assert seen == ["0", "1"]
+        threading.Timer(0.1, go.set).start()
+        report(last)
+        assert seen[:1] == ["0"]
+    assert seen == ["0", "1", "2"]
 
 
 def test_an_error_of_a_report_ends_the_work() -> None:
@@ -116,7 +118,7 @@ def test_an_error_of_a_report_ends_the_work() -> None:
 
     (piece,) = pieces(1)
     outcome = Outcome(job=piece, machine=None)
-    with pytest.raises(OSError, match="full"), reporting(observe, inline=False) as report:
+    with pytest.raises(OSError, match="full"), reporting(observe, workers=2) as report:
         report(outcome)
-    with pytest.raises(OSError, match="full"), reporting(observe, inline=True) as report:
+    with pytest.raises(OSError, match="full"), reporting(observe, workers=1) as report:
         report(outcome)
