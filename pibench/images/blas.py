@@ -36,6 +36,8 @@ _RECIPE: Final = "docker/blas.toml"
 
 SOURCES: Final = "qemu/blas"
 LIBRARY = "libpibench_blas.so"
+FORKS_LIBRARY: Final = "libpibench_forks.so"
+"""Beside the BLAS: the same, which also loads a program once and forks it for each network."""
 LOOPS_LIBRARY: Final = "libpibench_loops.so"
 """Beside the BLAS, where its check passed."""
 WHY_NO_LOOPS: Final = "why_no_loops.txt"
@@ -66,13 +68,14 @@ def build_blas(
         HostError: there is no compiler.
     """
     sources = asset(SOURCES)
-    # Forks in the same library: with one more, a program's other libraries would be elsewhere.
-    library = compile_library(
+    library = compile_library(architecture, root, sources / "memory_only_blas.c", content)
+    # Instead of the other, not beside it: one more would move a program's other libraries.
+    compile_library(
         architecture,
         root,
-        sources / "memory_only_blas.c",
+        sources / "memory_only_forks.c",
         content,
-        also=(sources / "memory_only_forks.c",),
+        also=(sources / "memory_only_blas.c",),
     )
     if wants_real_loops():
         failure: str | None = "PIBENCH_MEMORY_ONLY_TIER=blas asked for the real ones"

@@ -169,7 +169,7 @@ class ConfinedTarget(ABC):
         Raises HostError for what is missing.
         """
         identity = self._prepare_host()
-        self._blas = libraries_for(self.builder, "arm64", work)
+        self._blas = libraries_for(self.builder, "arm64", work, forks=self._places)
         python = self._probe_python()
         probes = min(len(work), self._host_cores) if self._places else len(work)
         if python is not None and probes >= _WORTH_COMPILING:

@@ -20,7 +20,7 @@ from pibench.engines.caffe import CAFFE
 from pibench.engines.registry import engine_of
 from pibench.errors import InvalidInputError
 from pibench.images import layers
-from pibench.images.blas import loops_beside
+from pibench.images.blas import FORKS_LIBRARY, loops_beside
 from pibench.images.carried import loader_at, short, unpacked_bytes
 from pibench.images.recipe import file_sha256, fingerprint
 from pibench.process import run
@@ -345,16 +345,24 @@ def is_described(work: Sequence[Job]) -> bool:
     return not work or not all(piece.values_only for piece in work)
 
 
-def libraries_for(builder: Builder, architecture: Architecture, work: Sequence[Job]) -> Libraries:
+def libraries_for(
+    builder: Builder, architecture: Architecture, work: Sequence[Job], *, forks: bool = False
+) -> Libraries:
     """Return the libraries that the work has to preload; build or fetch them where needed.
 
+    With `forks` the memory-only BLAS is the one by which a program can be forked. A target has the
+    same one for all of its work: peaks of small networks depend on which it is.
     Raises HostError where that is not possible.
     """
     (blas,) = {piece.blas for piece in work} or {"openblas"}
     (engine,) = {piece.engine for piece in work} or {CAFFE.id}
-    memory_only = any(piece.compute == "memory-only" for piece in work)
+    memory_only = None
+    if any(piece.compute == "memory-only" for piece in work):
+        memory_only = builder.blas(architecture)
+        if forks:
+            memory_only = memory_only.with_name(FORKS_LIBRARY)
     return Libraries(
-        memory_only=builder.blas(architecture) if memory_only else None,
+        memory_only=memory_only,
         name=blas,
         other=builder.other_blas(architecture, blas),
         fork_layers=builder.layers(architecture)

@@ -102,14 +102,21 @@ static void add(uintptr_t page)
 }
 
 enum { MOST_ENTRIES = 512, MOST_BASE_PAGES = 64 };
-static uint64_t entries[MOST_ENTRIES];
+
+/* Not among the library's own variables: these stay within one page, so that the library takes as
+ * many as without this file, and what is mapped after it stays where it was. */
+static struct {
+    uint64_t entries[MOST_ENTRIES];
+    char request[LONGEST_REQUEST + 2];
+    char *arguments[MOST_ARGUMENTS + 1];
+} *work;
 
 /* Reads a process's page table from a page on; returns how many entries there are. */
 static long read_entries(int pagemap, uintptr_t page, long wanted)
 {
     const long some = wanted < MOST_ENTRIES ? wanted : MOST_ENTRIES;
-    return pread(pagemap, entries, some * sizeof *entries,
-                 (long)(page / PAGE * sizeof *entries)) / (long)sizeof *entries;
+    return pread(pagemap, work->entries, some * sizeof *work->entries,
+                 (long)(page / PAGE * sizeof *work->entries)) / (long)sizeof *work->entries;
 }
 
 /* Returns where an emulator of the host has this program's address 0, in bytes: QEMU begins at the
@@ -125,7 +132,7 @@ static uintptr_t base_of(int pagemap)
     touch((const void *)touched, WRITE);
     const long got = read_entries(pagemap, touched, MOST_BASE_PAGES);
     long base = 0;
-    while (base < got && !(entries[base] & PRESENT))
+    while (base < got && !(work->entries[base] & PRESENT))
         base++;
     munmap(here, size);
     if (base >= got)
@@ -141,7 +148,7 @@ static void add_mapping(int pagemap, uintptr_t base, uintptr_t from, uintptr_t t
         if (got <= 0)
             return;
         for (long i = 0; i < got; i++)
-            if (entries[i] & PRESENT)
+            if (work->entries[i] & PRESENT)
                 add(page + i * PAGE);
         page += got * PAGE;
     }
@@ -227,21 +234,20 @@ static void settle(void)
     }
 }
 
-static int run_main(char *request, long size, char **envp)
+static int run_main(long size, char **envp)
 {
-    static char *arguments[MOST_ARGUMENTS + 1];
+    char *const request = work->request;
     int count = 0;
     for (char *next = request; next < request + size && *next && count < MOST_ARGUMENTS;
          next += strlen(next) + 1)
-        arguments[count++] = next;
+        work->arguments[count++] = next;
     settle();
     touch_resident_pages();
-    return real_main(count, arguments, envp);
+    return real_main(count, work->arguments, envp);
 }
 
 static int serve(int argc, char **argv, char **envp)
 {
-    static char request[LONGEST_REQUEST + 2];
     const char *fds = getenv("PIBENCH_FORKS");
     if (!fds)
         return real_main(argc, argv, envp);
@@ -250,16 +256,17 @@ static int serve(int argc, char **argv, char **envp)
     go = strtoul(rest + 1, &rest, 10);
     run = strtoul(rest + 1, &rest, 10);
     volatile int *child = mmap(NULL, PAGE, PROT_READ_WRITE, MAP_SHARED_ANONYMOUS, -1, 0);
-    if (child == MAP_FAILED)
+    work = mmap(NULL, sizeof *work, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0);
+    if (child == MAP_FAILED || work == MAP_FAILED)
         _exit(1);
     take_down_resident_pages();
     /* A network's process must not reach into the one that the next are forked from. */
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     for (;;) {
-        const long size = read(0, request, LONGEST_REQUEST);
+        const long size = read(0, work->request, LONGEST_REQUEST);
         if (size <= 0)
             _exit(0);
-        request[size] = request[size + 1] = 0;
+        work->request[size] = work->request[size + 1] = 0;
         *child = -1;
         const int between = fork();
         if (between == 0) {
@@ -267,7 +274,7 @@ static int serve(int argc, char **argv, char **envp)
             wait_for(go);
             const int forked = fork();
             if (forked == 0)
-                return run_main(request, size, envp);
+                return run_main(size, envp);
             if (forked < 0)
                 dprintf(answers, "%d\n", forked);
             *child = forked;

@@ -172,6 +172,7 @@ def test_a_loaded_program_is_forked_for_each_network(builder: Builder, tmp_path:
     root, library = root_of(builder, "amd64"), builder.blas("amd64")
     program = RootLoader(root, "amd64").command("usr/bin/caffe")
     loops = blas.loops_beside(library)[0]
+    library = library.with_name(blas.FORKS_LIBRARY)
     env = {"LD_PRELOAD": f"{library}:{loops}", "OPENBLAS_NUM_THREADS": "4", "GLOG_minloglevel": "2"}
     loaded = LoadedProgram({}, program, env, guest=False)
     try:

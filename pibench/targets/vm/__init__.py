@@ -117,7 +117,7 @@ class VmTarget:
         self._accelerator = accelerator_for({job.compute for job in work})
         image = self.builder.vm()
         self._image = image.content
-        self._blas = libraries_for(self.builder, "arm64", work)
+        self._blas = libraries_for(self.builder, "arm64", work, forks=True)
         if self._restores:
             self._snapshot = snapshot.ensure(
                 self._kind,
