@@ -134,6 +134,7 @@ def running(
     *,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    stdin: int = subprocess.DEVNULL,
     stdout: int | IO[bytes] = subprocess.DEVNULL,
     stderr: int | IO[bytes] = subprocess.DEVNULL,
     grace_s: float = GRACE_S,
@@ -151,7 +152,7 @@ def running(
     try:
         child = subprocess.Popen(
             [*dying, *argv],
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=stdout,
             stderr=stderr,
             cwd=cwd,
@@ -202,9 +203,11 @@ def stop(child: subprocess.Popen[bytes], *, grace_s: float = GRACE_S) -> None:
     # This applies to a child that has ended too: its descendants may ignore TERM or still run.
     _signal_group(child, signal.SIGKILL)
     child.wait()
-    for pipe in (child.stdout, child.stderr):
+    for pipe in (child.stdin, child.stdout, child.stderr):
         if pipe is not None:
-            pipe.close()
+            # What was not written yet has no reader any more.
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
 
 
 def complete(doing: Coroutine[Any, Any, Result]) -> Result:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -36,10 +36,10 @@ _RECIPE: Final = "docker/blas.toml"
 
 SOURCES: Final = "qemu/blas"
 LIBRARY = "libpibench_blas.so"
+FORKS_LIBRARY: Final = "libpibench_forks.so"
+"""Beside the BLAS: the same, which also loads a program once and forks it for each network."""
 LOOPS_LIBRARY: Final = "libpibench_loops.so"
 """Beside the BLAS, where its check passed."""
-FORKS_LIBRARY: Final = "libpibench_forks.so"
-"""Beside the BLAS: loads a program once and forks it for each network."""
 WHY_NO_LOOPS: Final = "why_no_loops.txt"
 """Beside the BLAS, where there are no stand-ins for Caffe's own loops: the reason, on a line."""
 COMPILE_DEADLINE_S = 120.0
@@ -67,12 +67,20 @@ def build_blas(
     Raises:
         HostError: there is no compiler.
     """
-    library = compile_library(architecture, root, asset(SOURCES) / "memory_only_blas.c", content)
-    compile_library(architecture, root, asset(SOURCES) / "memory_only_forks.c", content)
+    sources = asset(SOURCES)
+    library = compile_library(architecture, root, sources / "memory_only_blas.c", content)
+    # Instead of the other, not beside it: one more would move a program's other libraries.
+    compile_library(
+        architecture,
+        root,
+        sources / "memory_only_forks.c",
+        content,
+        also=(sources / "memory_only_blas.c",),
+    )
     if wants_real_loops():
         failure: str | None = "PIBENCH_MEMORY_ONLY_TIER=blas asked for the real ones"
     else:
-        loops = compile_library(architecture, root, asset(SOURCES) / "memory_only_loops.c", content)
+        loops = compile_library(architecture, root, sources / "memory_only_loops.c", content)
         failure = failure_of(architecture, root, library, loops, twin)
         if failure is not None:
             loops.unlink()
@@ -80,11 +88,18 @@ def build_blas(
         (content / WHY_NO_LOOPS).write_text(failure + "\n")
 
 
-def compile_library(architecture: Architecture, root: Path, source: Path, folder: Path) -> Path:
+def compile_library(
+    architecture: Architecture,
+    root: Path,
+    source: Path,
+    folder: Path,
+    *,
+    also: Sequence[Path] = (),
+) -> Path:
     """Compile `memory_only_NAME.c` into `folder` as `libpibench_NAME.so`, and return its path.
 
-    No headers of the target are needed. The result can be loaded in the root because it is
-    linked to the root's own C library, not to the host's newer one.
+    `also` are further sources of it. No headers of the target are needed. The result can be loaded
+    in the root because it is linked to the root's own C library, not to the host's newer one.
 
     Raises:
         HostError: there is no compiler.
@@ -104,7 +119,7 @@ def compile_library(architecture: Architecture, root: Path, source: Path, folder
             *("-ffreestanding", "-fno-stack-protector", "-fvisibility=hidden", "-fPIC"),
             *("-shared", "-nostdlib", f"-Wl,-soname,{library.name}"),
             *("-Wl,-z,defs", "-Wl,--allow-shlib-undefined"),
-            *("-o", str(library), str(source)),
+            *("-o", str(library), str(source), *map(str, also)),
             *(str(root / "lib" / triplet / name) for name in ("libdl.so.2", "libc.so.6")),
         ],
         deadline_s=COMPILE_DEADLINE_S,
@@ -121,12 +136,6 @@ def loops_beside(blas: Path) -> tuple[Path | None, str | None]:
     if loops.exists():
         return loops, None
     return None, reason.read_text().strip() if reason.exists() else None
-
-
-def forks_beside(blas: Path) -> Path | None:
-    """Return the library beside a memory-only BLAS that loads a program once and forks it."""
-    forks = blas.with_name(FORKS_LIBRARY)
-    return forks if forks.exists() else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,10 +37,13 @@ class Hierarchy(object):
         return None
 
 
-def hierarchy(controller, root=""):
-    """Return the hierarchy of one controller; its version is None where there is none."""
+def hierarchy(controller, root="", process="self"):
+    """Return the hierarchy of one controller; its version is None where there is none.
+
+    `process` is a process number, or this process itself.
+    """
     paths = {}
-    for line in (read_text(root + "/proc/self/cgroup") or "").splitlines():
+    for line in (read_text("{}/proc/{}/cgroup".format(root, process)) or "").splitlines():
         number, controllers, path = line.split(":", 2)
         if controller in controllers.split(","):
             paths[1] = path
@@ -83,38 +86,64 @@ def folders_below(mounted, top, path):
     return [folder for folder in folders if os.path.exists(folder + "/cgroup.procs")]
 
 
-def cgroup_memory(root=""):
-    """Return the memory group's limit, peak and counters, or None where there is no group.
+class MemoryGroup(object):
+    """The memory group of one process; it can be read as long as the group exists."""
 
-    The keys are the same for version 1 and version 2.
-    """
-    found = hierarchy("memory", root)
-    if found.version == 2:
-        base = found.nearest("memory.max")
-        names = ("memory.max", "memory.swap.max", "memory.peak")
-        counts = "memory.events"
-    else:
-        base = found.nearest("memory.limit_in_bytes")
-        names = (
+    def __init__(self, version, folder):
+        self.version = version
+        self.folder = folder
+
+    def read(self):
+        """Return the group's limit, peak and counters, or None where they cannot be read.
+
+        The keys are the same for version 1 and version 2.
+        """
+        names, counts = MEMORY_FILES[self.version]
+        values = [read_text("{}/{}".format(self.folder, name)) for name in names]
+        if values[0] is None:
+            return None
+        fields = read_fields(self.folder + "/" + counts)
+        return {
+            "version": self.version,
+            "limit": values[0],
+            "swap_limit": values[1],
+            "peak": values[2],
+            "oom_kill": fields.get("oom_kill"),
+            "oom": fields.get("oom"),
+        }
+
+    def anonymous_bytes(self):
+        """Return what the group is charged for pages of programs now, not of files; or None."""
+        name = "rss" if self.version == 1 else "anon"
+        return limit_of(read_fields(self.folder + "/memory.stat").get(name))
+
+
+# The files of a memory group: its limits and peak, and what counts kills.
+MEMORY_FILES = {
+    1: (
+        (
             "memory.limit_in_bytes",
             "memory.memsw.limit_in_bytes",
             "memory.max_usage_in_bytes",
-        )
-        counts = "memory.oom_control"
-    if base is None:
-        return None
-    values = [read_text("{}/{}".format(base, name)) for name in names]
-    if values[0] is None:
-        return None
-    fields = read_fields(base + "/" + counts)
-    return {
-        "version": found.version,
-        "limit": values[0],
-        "swap_limit": values[1],
-        "peak": values[2],
-        "oom_kill": fields.get("oom_kill"),
-        "oom": fields.get("oom"),
-    }
+        ),
+        "memory.oom_control",
+    ),
+    2: (("memory.max", "memory.swap.max", "memory.peak"), "memory.events"),
+}
+
+
+def memory_group(root="", process="self"):
+    """Return the memory group of a process, or None where there is none."""
+    found = hierarchy("memory", root, process)
+    version = 2 if found.version == 2 else 1
+    folder = found.nearest(MEMORY_FILES[version][0][0])
+    return MemoryGroup(version, folder) if folder else None
+
+
+def cgroup_memory(root=""):
+    """Return what this process's memory group has (see MemoryGroup.read), or None."""
+    group = memory_group(root)
+    return group.read() if group else None
 
 
 def limit_of(text):

@@ -20,7 +20,7 @@ from .programs import mapped_files
 
 POLL_S = 0.1
 # Limit for the fraction of the time spent on reading the emulator's memory.
-SAMPLING_SHARE = 0.1
+SAMPLING_SHARE = 0.05
 SAMPLING_PAUSE_S = 1.0
 # Walking the page tables of a timed child must not occupy a core for long either.
 WALKING_SHARE = 0.01
@@ -36,9 +36,9 @@ NOBODY = 65534
 SET_DEATH_SIGNAL = 1
 SET_DUMPABLE = 4
 GUEST_END = 1 << 40
-HEADER = re.compile(rb"^([0-9a-f]+)-[0-9a-f]+ ", re.M)
+# A shell that waits for a line, and becomes the program then.
+PLACED = ["/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "sh"]
 RESIDENT = re.compile(rb"^([0-9a-f]+)-[0-9a-f]+ |^Rss: +([0-9]+) kB", re.M)
-NARROW_BYTES = 4096
 # No emulator was seen to take more than 45 MB: a share above this means that the two
 # were not separated correctly, and is dropped.
 PLAUSIBLE_BYTES = 256 << 20
@@ -117,8 +117,12 @@ def exact_rss_kib(pid, proc="/proc"):
     return read_int(read_fields("{}/{}/smaps_rollup".format(proc, pid)), "Rss") or 0
 
 
-def emulator_rss_bytes(pid, proc="/proc"):
-    """Return the emulator's resident bytes in a process; None if there is none, or unknown."""
+def emulated_rss_kib(pid, proc="/proc"):
+    """Return the resident sizes of a process that runs an emulator, and of the emulator in it.
+
+    None where it runs none or cannot be read; the emulator's is None where that is implausible.
+    Both come from one walk of the page tables, which takes the kernel 10 ms for a large network.
+    """
     try:
         if "qemu" not in os.path.basename(os.readlink("{}/{}/exe".format(proc, pid))):
             return None
@@ -126,35 +130,17 @@ def emulator_rss_bytes(pid, proc="/proc"):
             text = handle.read()
     except OSError:
         return None
-    shares_kib = {}
+    sizes_kib = {}
     address = 0
-    for found in RESIDENT.finditer(text, before_emulator(text)):
+    for found in RESIDENT.finditer(text):
         if found.group(1):
             address = int(found.group(1), 16)
-        elif address >= GUEST_END:
-            # By address: a mapping that grows while it is read appears twice.
-            shares_kib[address] = int(found.group(2))
-    if not shares_kib:
-        return None
-    total = sum(shares_kib.values()) * 1024
-    return total if total < PLAUSIBLE_BYTES else None
-
-
-def before_emulator(text):
-    """Return a position shortly before the first mapping above the guest's, by bisection.
-
-    The mappings are sorted by address, most are the guest's, and this program may
-    be emulated itself, which makes reading them all slow.
-    """
-    low, high = 0, len(text)
-    while high - low > NARROW_BYTES:
-        middle = (low + high) // 2
-        header = HEADER.search(text, middle)
-        if header is None or int(header.group(1), 16) >= GUEST_END:
-            high = middle
         else:
-            low = header.start()
-    return low
+            # By address: a mapping that grows while it is read appears twice.
+            sizes_kib[address] = int(found.group(2))
+    share_kib = sum(size for address, size in sizes_kib.items() if address >= GUEST_END)
+    is_plausible = 0 < share_kib * 1024 < PLAUSIBLE_BYTES
+    return sum(sizes_kib.values()), share_kib if is_plausible else None
 
 
 class Resident(object):
@@ -179,16 +165,19 @@ class Resident(object):
             return
         # The CPU time, not the elapsed time: on a busy machine that is longer.
         begun = time.process_time()
-        self.high_water_kib = max(self.high_water_kib, exact_rss_kib(self.pid, self.proc))
-        share = emulator_rss_bytes(self.pid, self.proc)
+        rss_kib, share_kib = emulated_rss_kib(self.pid, self.proc) or (
+            exact_rss_kib(self.pid, self.proc),
+            None,
+        )
+        self.high_water_kib = max(self.high_water_kib, rss_kib)
         cost = time.process_time() - begun
         status = "{}/{}/status".format(self.proc, self.pid)
         # The mappings of a process that is ending are incomplete.
-        if share is not None and read_fields(status).get("VmRSS"):
-            self.share_kib = max(self.share_kib or 0, share // 1024)
+        if share_kib is not None and read_fields(status).get("VmRSS"):
+            self.share_kib = max(self.share_kib or 0, share_kib)
             self.guest_kib = max(self.guest_kib, self.high_water_kib - self.share_kib)
         pause = min(cost / WALKING_SHARE, WALKING_PAUSE_S)
-        if share is not None:
+        if share_kib is not None:
             # An emulated child's times do not count; the share must be sampled close to the peak.
             pause = min(cost / SAMPLING_SHARE, SAMPLING_PAUSE_S)
         self.not_before = time.monotonic() + pause
@@ -201,15 +190,18 @@ class Resident(object):
 
 
 class Started(object):
-    """A process of a program that was started for it alone."""
+    """A process of a program that was started for it alone.
+
+    `place` moves it into a control group, by its number, before it becomes the program.
+    """
 
     forked = False
 
-    def __init__(self, command, env, prepare):
+    def __init__(self, command, env, prepare, place=None):
         self._process = subprocess.Popen(
-            command,
+            command if place is None else PLACED + command,
             env=child_env(env),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if place is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             preexec_fn=prepare,
@@ -217,6 +209,10 @@ class Started(object):
         self.pid = self._process.pid
         self.pipe = self._process.stdout.fileno()
         os.set_blocking(self.pipe, False)
+        if place is not None:
+            place(self.pid)
+            self._process.stdin.write(b"\n")
+            self._process.stdin.close()
 
     def end(self):
         # wait4 has taken the status: pass it to Popen, which would look for the child again.
@@ -224,14 +220,17 @@ class Started(object):
         self._process.stdout.close()
 
 
-def watch_child(start, timeout_s, log, frames, item_id, poll_s=POLL_S, arrived=None):
+def watch_child(
+    start, timeout_s, log, frames, item_id, poll_s=POLL_S, arrived=None, charged_bytes=None
+):
     """Run one child to its end; return its wait status, peak memory and elapsed time.
 
     `start` starts it, and returns it with the end of a pipe that does not block, to which
     it writes. `log` reads what it prints.
 
     Where `arrived` is given, the child is ended as soon as `arrived` is true of it and
-    it sleeps. That is not a failure, and the files it had mapped are reported.
+    it sleeps. That is not a failure, and the files it had mapped are reported, and what
+    `charged_bytes` returns then.
     """
     started = time.monotonic()
     child = start()
@@ -240,7 +239,7 @@ def watch_child(start, timeout_s, log, frames, item_id, poll_s=POLL_S, arrived=N
     swap_kib = rss_kib = 0
     last_alive = started
     timed_out = is_ending = False
-    mapped = None
+    mapped = charged = None
     while True:
         select.select([pipe], [], [], poll_s / 10 if is_ending else poll_s)
         if not drain(pipe, log):
@@ -255,6 +254,7 @@ def watch_child(start, timeout_s, log, frames, item_id, poll_s=POLL_S, arrived=N
         resident.sample(read_int(status, "VmHWM") or 0, at_once=waits or is_ending)
         if waits:
             mapped = mapped_files(child.pid)
+            charged = charged_bytes() if charged_bytes else None
             os.killpg(child.pid, signal.SIGKILL)
         pid, wait_status, usage = os.wait4(child.pid, os.WNOHANG | os.WUNTRACED)
         if pid and not os.WIFSTOPPED(wait_status):
@@ -295,6 +295,7 @@ def watch_child(start, timeout_s, log, frames, item_id, poll_s=POLL_S, arrived=N
         "user_ms": usage.ru_utime * 1000.0,
         "system_ms": usage.ru_stime * 1000.0,
         "mapped": mapped,
+        "charged_bytes": charged,
     }
 
 

@@ -7,7 +7,7 @@ import re
 import signal
 import time
 
-from .cgroup import cgroup_memory, growth, reached_own_limit
+from .cgroup import growth, memory_group, reached_own_limit
 from .child import POLL_S, Started, prepare_child, watch_child
 from .engines import engine_of
 from .forks import SAME_PEAK_BYTES, ForkError, LoadedProgram
@@ -26,6 +26,8 @@ from .programs import (
 
 # A program with no network ends within a second: its emulator is sampled often.
 CLOSE_POLL_S = 0.02
+# The host's answer where it did what it was asked for.
+DONE = "done"
 FILL_TIMEOUT_S = 120
 OOM_LINE = re.compile(r"Out of memory|oom-kill:|oom_reaper|Memory cgroup out of memory")
 
@@ -63,6 +65,53 @@ def oom_counter():
     return read_int(read_fields("/proc/vmstat"), "oom_kill")
 
 
+class NotPlacedError(Exception):
+    """A process is not in the control group that it was to be moved into."""
+
+
+class RunGroup(object):
+    """The memory group of one run, and what the kernel has counted there since it began.
+
+    It is the probe's own, or with `places` a new one, into which `place` has the host move the
+    run's process. `own` has it give a forked process pages of its own.
+    """
+
+    def __init__(self, frames, name, places):
+        self.frames = frames
+        self.name = name
+        self.group = memory_group()
+        self.before = self.read()
+        self.place = self._place if places else None
+        self.own = self._own if places else None
+
+    def _place(self, pid):
+        self.frames.ask("place", id=self.name, pid=pid)
+        # The kernel's own word for it.
+        probes, self.group = memory_group(), memory_group(process=pid)
+        if self.group is None or (probes is not None and self.group.folder == probes.folder):
+            raise NotPlacedError("{} was not moved into a group".format(pid))
+        self.before = self.read()
+
+    def _own(self, pid):
+        return self.frames.ask("own", id=self.name, pid=pid) == DONE
+
+    def read(self):
+        return self.group.read() if self.group else None
+
+    def charged_bytes(self):
+        """Return what a run is charged for that has a group of its own; None for others."""
+        return self.group.anonymous_bytes() if self.place else None
+
+    def counted(self):
+        """Return the fields of a result that come from the group."""
+        after = self.read()
+        return {
+            "cgroup_memory": after,
+            "cgroup_oom_kills": growth(self.before, after, "oom_kill"),
+            "reached_own_limit": reached_own_limit(self.before, after),
+        }
+
+
 class Watched(object):
     """Runs one program after another and gathers all evidence about each run."""
 
@@ -77,9 +126,10 @@ class Watched(object):
         self.state = MachineState()
         # Kinds of work whose programs' files have been read.
         self.warm = set()
-        # The library with which a program is loaded once and forked for each network; None
-        # where each network's program is started by itself.
-        self.forks = job.get("forks") and os.path.join(folder, job["forks"])
+        # Whether each run has a memory group of its own.
+        self.places = job.get("places", False)
+        # Whether a program is loaded once and forked for each network.
+        self.forks = job.get("forks", False)
         self.loaded = None
 
     def run(self, item, poll_s=POLL_S):
@@ -96,23 +146,37 @@ class Watched(object):
         item = bare_item(item)
         command, env = self._command(item)
         kind = kind_of(item)
-        forks, self.forks = self.forks, None
+        forks, self.forks = self.forks, False
         if kind not in self.warm:
             self.warm.add(kind)
             preload(self._wait_for_network(command, env, item)["mapped"] or [], self.python)
         bare = self._wait_for_network(command, env, item)
         if forks:
-            self.forks = forks
+            self.forks = True
             forked = self._wait_for_network(command, env, item)
-            difference_bytes = abs(forked["peak_rss_bytes"] - bare["peak_rss_bytes"])
-            bare["forks"] = forked["forked"] and difference_bytes <= SAME_PEAK_BYTES
-            if not bare["forks"]:
-                self.forks = None
+            differ_bytes = self._difference_bytes(forked, bare)
+            bare["fork_differs_bytes"] = differ_bytes
+            bare["forks"] = differ_bytes is not None and differ_bytes <= SAME_PEAK_BYTES
         return bare
 
+    def _difference_bytes(self, forked, alone):
+        """Return by how much the memory of a forked program differs; None if none was forked.
+
+        Its peak and what its group is charged count. A fork does not copy an emulator's pages of
+        files: these are not the program's, nor is its group charged for them.
+        """
+        peaks = [
+            run["peak_rss_bytes"] - (run["emulator_rss_bytes"] or 0) for run in (forked, alone)
+        ]
+        differences = [peaks[0] - peaks[1]]
+        if self.places:
+            differences.append(difference(forked["charged_bytes"], alone["charged_bytes"]))
+        if not forked["forked"] or None in differences:
+            return None
+        return max(map(abs, differences))
+
     def _command(self, item):
-        command, env = self.engine.command_of(self.job, item, self.folder)
-        return place_environment(self.job, command, env)
+        return self.engine.command_of(self.job, item, self.folder)
 
     def _wait_for_network(self, command, env, item):
         pipe = EmptyPipe(os.path.join(self.folder, item["model"]))
@@ -126,44 +190,52 @@ class Watched(object):
         program = "b'x' * {}".format(size_bytes)
         command = self.job["python"] + ["-I", "-S", "-c", program]
         item = {"id": None, "timeout_s": FILL_TIMEOUT_S, "compute": "memory-only"}
-        command, env = place_environment(self.job, command, self.job["env"])
-        return self._watch(command, env, item, CLOSE_POLL_S)
+        return self._watch(command, self.job["env"], item, CLOSE_POLL_S)
 
     def _watch(self, command, env, item, poll_s, arrived=None):
         self.kernel_log.oom_lines()
-        oom_before, group_before = oom_counter(), cgroup_memory()
         loaded = self._loaded(env) if self.forks else None
-        before = self.state.read()
         name = item["id"]
+        group = RunGroup(self.frames, name, self.places)
+        oom_before = oom_counter()
+        before = self.state.read()
         log = self.engine.LogReader(lambda piece: self.frames.send("blob", id=name, blob=piece))
 
         def start():
             if loaded is not None:
                 try:
-                    return loaded.fork(command)
-                except ForkError:
-                    self.forks = None
+                    return loaded.fork(command, group.place, group.own)
+                except (ForkError, OSError):
+                    # With it end the processes that it forked and that wait.
+                    loaded.end()
+                    self.forks, self.loaded = False, None
             prepare = prepare_child(self.guest, self.job.get("address_space_bytes"))
-            return Started(command, env, prepare)
+            return Started(*place_environment(self.job, command, env), prepare, group.place)
 
         with turn(self.python, False):
-            ended = watch_child(start, item["timeout_s"], log, self.frames, name, poll_s, arrived)
+            ended = watch_child(
+                start,
+                item["timeout_s"],
+                log,
+                self.frames,
+                name,
+                poll_s,
+                arrived,
+                group.charged_bytes,
+            )
         if ended["signal"] == signal.SIGKILL and self.kernel_log.handle is not None:
             # The kernel's messages about a kill may follow the process's end. Its counters do
             # not: they are raised before the signal (__oom_kill_process in mm/oom_kill.c).
             time.sleep(0.2)
         ended["oom_lines"] = self.kernel_log.oom_lines()
         ended["oom_kills"] = difference(oom_counter(), oom_before)
-        group = cgroup_memory()
-        ended["cgroup_oom_kills"] = growth(group_before, group, "oom_kill")
-        ended["reached_own_limit"] = reached_own_limit(group_before, group)
+        ended.update(group.counted())
         ended["fatal_message"] = log.fatal
         ended["complaint"] = log.complaint
         ended["log_tail"] = log.tail if (ended["exit_status"] != 0) else []
         if item["compute"] == "memory-only":
             ended["memory_only_tier"] = log.memory_only_tier()
         ended["memory"] = memory_kib()
-        ended["cgroup_memory"] = group
         # Times count only where the machine was undisturbed throughout; a baseline has no times.
         timed = item["id"] is not None and item["compute"] == "real"
         after = self.state.read()
@@ -182,9 +254,9 @@ class Watched(object):
             if self.loaded is not None:
                 self.loaded.end()
             try:
-                self.loaded = LoadedProgram(self.job["program"], self.forks, env, self.guest)
+                self.loaded = LoadedProgram(self.job, self.job["program"], env, self.guest)
             except (ForkError, OSError):
-                self.forks = self.loaded = None
+                self.forks, self.loaded = False, None
         return self.loaded
 
 
@@ -250,15 +322,30 @@ def run_job(path, frames, guest):
         frames.send("calibration", calibration=calibrate(watched, job["calibrate"]))
     preload(job["mapped"], watched.python)
     baselines = {}
-    for item in job["items"]:
+    for item in items_of(job, frames):
         kind = kind_of(item)
         if job["baselines"] and kind not in baselines:
             baselines[kind] = watched.run_bare(item)
+            watched.forks = watched.forks and baselines[kind]["forks"]
         frames.send("start", id=item["id"])
         result = watched.run(item)
         result["baseline"] = baselines.get(kind)
         frames.send("result", id=item["id"], result=result)
     frames.send("end")
+
+
+def items_of(job, frames):
+    """Yield the networks of a job in their order, or as the host asks for them one by one."""
+    if not job.get("places"):
+        for item in job["items"]:
+            yield item
+        return
+    by_id = {item["id"]: item for item in job["items"]}
+    while True:
+        name = frames.ask("next")
+        if not name:
+            return
+        yield by_id[name]
 
 
 def calibrate(watched, wanted):

@@ -102,10 +102,11 @@ def read_json(text):
 
 
 class Frames(object):
-    """Writes one event per line, each with a checksum over its JSON."""
+    """Writes one event per line, each with a checksum over its JSON; `answers` is for asking."""
 
-    def __init__(self, stream):
+    def __init__(self, stream, answers=None):
         self.stream = stream
+        self.answers = answers
 
     def send(self, event, **fields):
         fields["event"] = event
@@ -114,6 +115,14 @@ class Frames(object):
         # The leading newline ends an unfinished line of another writer.
         self.stream.write("\nPIBENCH {:08x} {}\n".format(crc, text).encode("ascii"))
         self.stream.flush()
+
+    def ask(self, event, **fields):
+        """Send an event, and return the line that answers it; raise EOFError where none does."""
+        self.send(event, **fields)
+        answer = self.answers.readline()
+        if not answer.endswith(b"\n"):
+            raise EOFError("nobody answers")
+        return answer.decode("ascii").strip()
 
 
 def event_in(line):

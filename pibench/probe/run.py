@@ -18,6 +18,9 @@ model, and only a child's own wait status and peak memory are evidence.
 The output is one frame per line, `PIBENCH <crc32> <json>`, so that a torn
 or mixed-up line on a serial console is noticed and never believed. Events:
 hello (the machine), baseline, start, alive (every few seconds), result, end.
+Where the job asks for it, `next`, `place` and `own` wait for a line on standard input: the id of
+the next network (none: no more), and `done` where a process was moved into a control group, or
+got pages of its own.
 Figures carry their unit in their name: `_bytes`, `_ms`, `_kib` as the kernel's.
 """
 
@@ -63,7 +66,7 @@ def main():
     if len(sys.argv) == 2 and not sys.argv[1].startswith("-"):
         # This mode is timed: emulated, each import takes time.
         keep_out(process_control())
-        run_job(sys.argv[1], Frames(sys.stdout.buffer), False)
+        run_job(sys.argv[1], Frames(sys.stdout.buffer, sys.stdin.buffer), False)
         return
     import argparse
 
@@ -99,7 +102,7 @@ def main():
                 wait(*options.wait)
         else:
             keep_out(process_control())
-        run_job(options.job, Frames(sys.stdout.buffer), options.guest)
+        run_job(options.job, Frames(sys.stdout.buffer, sys.stdin.buffer), options.guest)
 
 
 if __name__ == "__main__":

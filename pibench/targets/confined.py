@@ -24,6 +24,7 @@ from pibench.errors import HostError
 from pibench.images.build import Builder
 from pibench.images.recipe import fingerprint
 from pibench.probe.cgroup import limit_of
+from pibench.probe.forks import SAME_PEAK_BYTES
 from pibench.targets.base import BaselineKey, Job, MemoryLimits, Observer, Outcome, Watcher
 from pibench.targets.job import (
     ByteCode,
@@ -31,7 +32,9 @@ from pibench.targets.job import (
     Measure,
     Programs,
     byte_code_of_probe,
+    can_fork,
     engine_key,
+    is_forkable,
     libraries_for,
     probe_digest,
     write_job,
@@ -166,9 +169,10 @@ class ConfinedTarget(ABC):
         Raises HostError for what is missing.
         """
         identity = self._prepare_host()
-        self._blas = libraries_for(self.builder, "arm64", work)
+        self._blas = libraries_for(self.builder, "arm64", work, forks=self._places)
         python = self._probe_python()
-        if python is not None and len(work) >= _WORTH_COMPILING:
+        probes = min(len(work), self._host_cores) if self._places else len(work)
+        if python is not None and probes >= _WORTH_COMPILING:
             self._byte_code = byte_code_of_probe(python)
         for kind in dict.fromkeys(piece.baseline_key for piece in work):
             parts = {
@@ -269,12 +273,12 @@ class ConfinedTarget(ABC):
             with scratch(self.name) as folder:
                 ended = self._probe(self._write(folder, [piece]), session, stopping, known)
             if ended.fault is not None:
-                observe(_outcome(piece, session, known, ended))
+                observe(outcome_of(piece, session, known, ended))
                 raise ended.fault
             if stopping.is_set():
                 return
             if session.result is not None or attempt == ATTEMPTS:
-                observe(_outcome(piece, session, known, ended))
+                observe(outcome_of(piece, session, known, ended))
                 return
 
     def _write(self, folder: Path, work: Sequence[Job], measure: Measure | None = None) -> Path:
@@ -286,12 +290,27 @@ class ConfinedTarget(ABC):
             describe=measure is not None,
             measure=measure,
             byte_code=self._byte_code,
+            forks=self._places and self._may_fork(work, measure),
+            places=self._places,
         )
 
+    @property
+    def _places(self) -> bool:
+        """Whether each process of a probe gets a control group of its own from this target."""
+        return False
 
-def _outcome(
+    def _may_fork(self, work: Sequence[Job], measure: Measure | None) -> bool:
+        """Return whether forked processes have the same memory, or whether that is to be seen."""
+        if measure is not None:
+            return all(map(is_forkable, measure.kinds))
+        known = [self._overheads[piece.baseline_key].baseline for piece in work]
+        return can_fork(work) and all(one.get("forks") for one in known)
+
+
+def outcome_of(
     piece: Job, session: ProbeSession, known: EmulatorOverhead, ended: ProbeRun
 ) -> Outcome:
+    """Return the outcome of a piece: the last result of its probe, or how that died."""
     result = session.result
     return Outcome(
         job=piece,
@@ -375,4 +394,8 @@ def _typical(seen: dict[str, Any]) -> dict[str, Any]:
             )
     middle = median_low(run["peak_rss_bytes"] for run in runs)
     chosen: dict[str, Any] = next(run for run in runs if run["peak_rss_bytes"] == middle)
-    return chosen
+    # Each run was compared with one that was forked. The kernel sums up a group's charges with an
+    # error of 64 pages of each CPU.
+    differ = [run.get("fork_differs_bytes") for run in runs]
+    forks = None not in differ and median_low(differ) <= SAME_PEAK_BYTES
+    return {**chosen, "forks": forks}

@@ -20,7 +20,7 @@ from pibench.engines.caffe import CAFFE
 from pibench.engines.registry import engine_of
 from pibench.errors import InvalidInputError
 from pibench.images import layers
-from pibench.images.blas import forks_beside, loops_beside
+from pibench.images.blas import FORKS_LIBRARY, loops_beside
 from pibench.images.carried import loader_at, short, unpacked_bytes
 from pibench.images.recipe import file_sha256, fingerprint
 from pibench.process import run
@@ -223,6 +223,7 @@ def write_job(
     byte_code: ByteCode = _NO_BYTE_CODE,
     mapped: Sequence[str] = (),
     forks: bool = False,
+    places: bool = False,
 ) -> Path:
     """Fill `folder` and return the job file in it.
 
@@ -238,8 +239,8 @@ def write_job(
         measure: what to measure of the programs themselves, if anything.
         byte_code: the probe's, for the Python that will run it: see `byte_code_of_probe`.
         mapped: the files of the programs where they run, read before anything is measured.
-        forks: whether the program of several networks is loaded once and forked for each, where it
-            is memory-only Caffe.
+        forks: whether the program is loaded once and forked for each network (see `can_fork`).
+        places: whether the probe asks for each network, and for a control group for its process.
     """
     (folder / "models").mkdir(parents=True)
     # The pipe at which a program waits for its network (bare_item in probe/programs.py).
@@ -282,7 +283,8 @@ def write_job(
         "describe": describe,
         "baselines": describe,
         "mapped": list(mapped),
-        "forks": _forks(folder, work, blas) if forks else None,
+        "forks": forks,
+        "places": places,
         "calibrate": measure.as_json(libraries) if measure else None,
         "items": items,
     }
@@ -295,24 +297,14 @@ def write_job(
     return path
 
 
-def can_fork(work: Sequence[Job], blas: Libraries) -> bool:
-    """Return whether one loaded program can be forked for all of this work."""
-    return (
-        len(work) > 1
-        and {(one.engine, one.protocol, one.compute) for one in work}
-        == {(CAFFE.id, "caffe-time", "memory-only")}
-        and blas.memory_only is not None
-        and forks_beside(blas.memory_only) is not None
-    )
+def can_fork(work: Sequence[Job]) -> bool:
+    """Return whether one loaded program can be forked for several networks."""
+    return len(work) > 1 and all(is_forkable(one) for one in work)
 
 
-def _forks(folder: Path, work: Sequence[Job], blas: Libraries) -> str | None:
-    """Copy the library that forks a loaded program; return its name in the job's folder."""
-    if not can_fork(work, blas):
-        return None
-    assert blas.memory_only is not None  # noqa: S101  (just checked)
-    (name,) = _copied(folder, forks_beside(blas.memory_only))
-    return name
+def is_forkable(kind: Job | BaselineKey) -> bool:
+    """Return whether the library that forks a program is in this one: memory-only Caffe."""
+    return (kind.engine, kind.protocol, kind.compute) == (CAFFE.id, "caffe-time", "memory-only")
 
 
 def _put_files(folder: Path, piece: Job, engine: Engine) -> dict[str, str | None]:
@@ -353,16 +345,24 @@ def is_described(work: Sequence[Job]) -> bool:
     return not work or not all(piece.values_only for piece in work)
 
 
-def libraries_for(builder: Builder, architecture: Architecture, work: Sequence[Job]) -> Libraries:
+def libraries_for(
+    builder: Builder, architecture: Architecture, work: Sequence[Job], *, forks: bool = False
+) -> Libraries:
     """Return the libraries that the work has to preload; build or fetch them where needed.
 
+    With `forks` the memory-only BLAS is the one by which a program can be forked. A target has the
+    same one for all of its work: peaks of small networks depend on which it is.
     Raises HostError where that is not possible.
     """
     (blas,) = {piece.blas for piece in work} or {"openblas"}
     (engine,) = {piece.engine for piece in work} or {CAFFE.id}
-    memory_only = any(piece.compute == "memory-only" for piece in work)
+    memory_only = None
+    if any(piece.compute == "memory-only" for piece in work):
+        memory_only = builder.blas(architecture)
+        if forks:
+            memory_only = memory_only.with_name(FORKS_LIBRARY)
     return Libraries(
-        memory_only=builder.blas(architecture) if memory_only else None,
+        memory_only=memory_only,
         name=blas,
         other=builder.other_blas(architecture, blas),
         fork_layers=builder.layers(architecture)

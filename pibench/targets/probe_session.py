@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, Final
@@ -329,7 +330,7 @@ class _Part:
             return None
 
 
-def _ignore(_: Outcome | Progress) -> None:
+def _ignore(_: object) -> None:
     """Do nothing with a report."""
 
 
@@ -337,12 +338,14 @@ def _ignore(_: Outcome | Progress) -> None:
 class ProbeSession:
     """What one probe has reported; each item leaves `pending` with its outcome.
 
-    Events are matched with work by id, since a frame may be lost on a serial console.
+    Events are matched with work by id, since a frame may be lost on a serial console. `reply`
+    answers the events that ask for something.
     """
 
     pending: deque[Job] = field(default_factory=deque)
     observe: Observer = _ignore
     watch: Watcher = _ignore
+    reply: Callable[[dict[str, Any]], None] = _ignore
     machine: dict[str, Any] | None = None
     running: Job | None = None
     result: dict[str, Any] | None = None
@@ -378,6 +381,8 @@ class ProbeSession:
                 f"no Caffe there can run this: {'; '.join(event['reasons'])}",
                 hint="pibench doctor, or pibench board check, says what is missing",
             )
+        elif kind in ("next", "place", "own"):
+            self.reply(event)
         elif kind == "end":
             self.ended = True
         return kind
@@ -400,6 +405,23 @@ def probe_command(job: Path) -> list[str]:
     """Return the command that runs a job's probe by this Python, isolated where possible."""
     # The probe needs the standard library only: without -S, Python also imports what is installed.
     return sandboxed([sys.executable, "-I", "-S", str(job.parent / PROBE), str(job)])
+
+
+def answering(
+    probe: subprocess.Popen[bytes], answer: Callable[[dict[str, Any]], str]
+) -> Callable[[dict[str, Any]], None]:
+    """Return a session's `reply` that writes a line with the answer to a local probe."""
+    stdin = probe.stdin
+    assert stdin is not None  # noqa: S101
+
+    def reply(event: dict[str, Any]) -> None:
+        line = answer(event).encode("ascii") + b"\n"
+        # A probe that has died is noticed by the end of what it writes.
+        with contextlib.suppress(BrokenPipeError):
+            stdin.write(line)
+            stdin.flush()
+
+    return reply
 
 
 def listen(

@@ -10,13 +10,15 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -30,10 +32,11 @@ from pibench.errors import HostError
 from pibench.images.build import Builder
 from pibench.images.rootfs import RootLoader
 from pibench.probe import cgroup
+from pibench.probe.forks import ForkError, own_pages
 from pibench.process import run, running
 from pibench.target_kinds import kind_of
 from pibench.targets import emulation
-from pibench.targets.base import MemoryLimits
+from pibench.targets.base import Job, MemoryLimits, Observer, Outcome, Watcher
 from pibench.targets.confined import (
     PAGE_BYTES,
     ConfinedTarget,
@@ -41,9 +44,18 @@ from pibench.targets.confined import (
     ProbeRun,
     cgroup_limits,
     effective_limits,
+    outcome_of,
 )
 from pibench.targets.job import Programs
-from pibench.targets.probe_session import ProbeSession, listen, probe_command
+from pibench.targets.probe_session import (
+    ATTEMPTS,
+    ProbeSession,
+    answering,
+    listen,
+    probe_command,
+)
+from pibench.targets.sandbox import scratch
+from pibench.targets.worker_pool import largest_first, pieces_at_once, pooled, reporting
 
 _VERSION: Final = re.compile(r"^qemu-aarch64\S* version [^\n]*")
 _GROUP_NAME: Final = re.compile(r"^pibench-(\d+)-(\d+)-\d+$")
@@ -73,6 +85,28 @@ class SysrootTarget(ConfinedTarget):
         self._emulator: str | None = None
         self._root: Path | None = None
 
+    def run(self, work: Sequence[Job], observe: Observer, watch: Watcher) -> None:
+        """Run each piece; where groups can be made here, several under one probe.
+
+        Each network's process still has a group of its own, and each worker takes the next network
+        as soon as it is free.
+        """
+        if not isinstance(self._grouping, OwnFolder):
+            super().run(work, observe, watch)
+            return
+        at_once = pieces_at_once(
+            work,
+            wanted=self._at_once,
+            cores=self._host_cores,
+            each_bytes=self.device.usable_bytes,
+        )
+        waiting = deque(largest_first(work))
+        with reporting(observe, workers=at_once) as report:
+            run_worker = partial(
+                self._run_worker, self._grouping, work, observe=report, watch=watch
+            )
+            pooled([waiting] * min(at_once, len(work)), at_once, run_worker)
+
     @property
     def _host_cores(self) -> int:
         return process.usable_cores()
@@ -90,14 +124,102 @@ class SysrootTarget(ConfinedTarget):
             self._qemu_version = named[0] if named else output.partition("\n")[0]
         image = self.builder.sysroot()
         self._root = image.content / "root"
-        return {"image": image.key, "qemu": [self._qemu_version, Path(self._emulator or "").name]}
+        return {
+            "image": image.key,
+            "qemu": [self._qemu_version, Path(self._emulator or "").name],
+            "places": self._places,
+        }
 
     def _probe_python(self) -> Sequence[str]:
         return [sys.executable]
 
+    @property
+    def _places(self) -> bool:
+        return isinstance(self._grouping, OwnFolder)
+
     def _measure(self, job: Path, session: ProbeSession) -> None:
-        with running(probe_command(job), stdout=subprocess.PIPE) as probe:
-            listen(probe, session, threading.Event())
+        grouping = self._grouping
+        if not isinstance(grouping, OwnFolder):
+            with running(probe_command(job), stdout=subprocess.PIPE) as probe:
+                listen(probe, session, threading.Event())
+            return
+        with RunGroup(grouping) as group:
+
+            def answer(event: dict[str, Any]) -> str:
+                if event["event"] == "place":
+                    group.end()
+                return group.answer(event, None)
+
+            _listen_and_answer(job, session, threading.Event(), answer)
+
+    def _run_worker(
+        self,
+        grouping: OwnFolder,
+        work: Sequence[Job],
+        waiting: deque[Job],
+        stopping: threading.Event,
+        *,
+        observe: Observer,
+        watch: Watcher,
+    ) -> None:
+        """Run networks under one probe until none waits, and under another where it dies."""
+        deaths: Counter[str] = Counter()
+        while waiting and not stopping.is_set():
+            with scratch(self.name) as folder, RunGroup(grouping) as group:
+                session = ProbeSession(watch=watch)
+                session.observe = partial(self._report, session, observe)
+                answer = partial(self._answer, session, group, waiting, stopping)
+                died = _listen_and_answer(self._write(folder, work), session, stopping, answer)
+            if stopping.is_set():
+                return
+            left = session.pending or (waiting if died is not None else None)
+            if left:
+                # A probe may die once, or send one result that fails its checks.
+                piece = left.popleft()
+                deaths[piece.id] += 1
+                if deaths[piece.id] < ATTEMPTS:
+                    waiting.appendleft(piece)
+                else:
+                    observe(self._placed_outcome(piece, session, died))
+
+    def _answer(
+        self,
+        session: ProbeSession,
+        group: RunGroup,
+        waiting: deque[Job],
+        stopping: threading.Event,
+        event: dict[str, Any],
+    ) -> str:
+        """Give a probe its next network's id, or a group to the process of the one it has."""
+        if event["event"] != "next":
+            return group.answer(event, self._limit_bytes(session.pending[0]))
+        group.end()
+        session.result = None
+        if session.pending or stopping.is_set():
+            # It ends. A network that has no result is left: see _run_worker.
+            return ""
+        with contextlib.suppress(IndexError):
+            session.pending.append(waiting.popleft())
+            return session.pending[0].id
+        return ""
+
+    def _report(self, session: ProbeSession, observe: Observer, outcome: Outcome) -> None:
+        observe(self._placed_outcome(outcome.job, session, None))
+
+    def _limit_bytes(self, piece: Job) -> int:
+        """Return the limit of a group that contains a network's process alone."""
+        limit = self.device.usable_bytes + self._overheads[piece.baseline_key].emulator_bytes
+        return limit - limit % PAGE_BYTES
+
+    def _placed_outcome(self, piece: Job, session: ProbeSession, died: str | None) -> Outcome:
+        """Return the outcome of a network whose process had a group of its own."""
+        known = self._overheads[piece.baseline_key]
+        machine = session.machine or {}
+        in_force = {**machine, "cgroup_memory": (session.result or {}).get("cgroup_memory")}
+        effective = replace(effective_limits(in_force), cores=machine.get("cores_usable"))
+        limits = cgroup_limits(self._limit_bytes(piece), effective, known)
+        ended = ProbeRun(died=died, limits=replace(limits, probe_bytes=0))
+        return outcome_of(piece, session, known, ended)
 
     def _probe(
         self, job: Path, session: ProbeSession, stopping: threading.Event, known: EmulatorOverhead
@@ -201,6 +323,15 @@ class OwnFolder:
     @contextlib.contextmanager
     def started(self, argv: Sequence[str], memory_bytes: int) -> Iterator[list[str]]:
         """Yield a command in which a shell joins the group and then becomes `argv`."""
+        with self.made(memory_bytes) as folder:
+            yield ["sh", "-c", 'echo $$ >"$0" && exec "$@"', str(folder / "cgroup.procs"), *argv]
+
+    @contextlib.contextmanager
+    def made(self, memory_bytes: int | None) -> Iterator[Path]:
+        """Yield the folder of a new group under the limit, without swap; None is no limit.
+
+        Raises HostError where it cannot be made.
+        """
         namespace = Path("/proc/self/ns/pid").stat().st_ino
         folder = self.parent / f"pibench-{namespace}-{os.getpid()}-{next(_numbers)}"
         try:
@@ -210,8 +341,9 @@ class OwnFolder:
                 f"the cgroup {folder} cannot be made any more: {error.strerror}"
             ) from error
         try:
-            self.limit(folder, memory_bytes)
-            yield ["sh", "-c", 'echo $$ >"$0" && exec "$@"', str(folder / "cgroup.procs"), *argv]
+            if memory_bytes is not None:
+                self.limit(folder, memory_bytes)
+            yield folder
         finally:
             _remove(folder)
 
@@ -228,6 +360,59 @@ class OwnFolder:
                 values["memory.swappiness"] = 0
         for name, value in values.items():
             (folder / name).write_text(f"{value}\n")
+
+
+class RunGroup(contextlib.ExitStack):
+    """The group of the run that is in progress under a probe; there may be none."""
+
+    def __init__(self, grouping: OwnFolder) -> None:
+        super().__init__()
+        self._grouping = grouping
+        self._folder: Path | None = None
+
+    def answer(self, event: dict[str, Any], memory_bytes: int | None) -> str:
+        """Do what a probe asks for a process, and return the answer.
+
+        Raises HostError where the process cannot be moved.
+        """
+        if event["event"] == "place":
+            self._place(int(event["pid"]), memory_bytes)
+            return "done"
+        if event["event"] == "own":
+            with contextlib.suppress(OSError, ForkError):
+                own_pages(int(event["pid"]))
+                return "done"
+        return ""
+
+    def _place(self, pid: int, memory_bytes: int | None) -> None:
+        if self._folder is None:
+            self._folder = self.enter_context(self._grouping.made(memory_bytes))
+        try:
+            (self._folder / "cgroup.procs").write_text(f"{pid}\n")
+        except ProcessLookupError:
+            # The probe finds the process in no group, and sees its end.
+            pass
+        except OSError as error:
+            raise HostError(
+                f"no process can be moved into the cgroup {self._folder}: {error.strerror}"
+            ) from error
+
+    def end(self) -> None:
+        """Remove the group, whose process has ended."""
+        self.close()
+        self._folder = None
+
+
+def _listen_and_answer(
+    job: Path,
+    session: ProbeSession,
+    stopping: threading.Event,
+    answer: Callable[[dict[str, Any]], str],
+) -> str | None:
+    """Run a probe that asks for networks and groups; return how it died, or None."""
+    with running(probe_command(job), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as probe:
+        session.reply = answering(probe, answer)
+        return listen(probe, session, stopping)
 
 
 class UserScope:
@@ -288,7 +473,11 @@ def remove_orphans() -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove the group; the kernel releases it shortly after its last process."""
+    """Remove the group, and end what is left in it.
+
+    A network's process may have started another, which would run on beside the next network. The
+    kernel releases the group shortly after its last process.
+    """
     deadline = time.monotonic() + _REMOVAL_S
     while True:
         with contextlib.suppress(OSError):
@@ -296,6 +485,12 @@ def _remove(folder: Path) -> None:
             return
         if time.monotonic() >= deadline:
             return
+        with contextlib.suppress(OSError):
+            # 0 would be a process of another PID namespace, and to kill() this process's group.
+            for pid in map(int, (folder / "cgroup.procs").read_text().split()):
+                with contextlib.suppress(ProcessLookupError):
+                    if pid > 0:
+                        os.kill(pid, signal.SIGKILL)
         time.sleep(0.02)
 
 

@@ -7,7 +7,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Final, TypeVar
 
 from pibench import process
@@ -44,6 +44,31 @@ def serialised(observe: Observer) -> Observer:
             observe(outcome)
 
     return observe_alone
+
+
+@contextlib.contextmanager
+def reporting(observe: Observer, *, workers: int) -> Iterator[Observer]:
+    """Yield an observer for workers, who go on while one thread calls `observe` in turn.
+
+    A report takes a processor where the twin runs for it. A worker therefore waits while there are
+    as many reports as workers: else they would be made by one thread after the last network. A
+    single worker waits for each. The block ends when all reports have been made; an error of one is
+    raised in the next worker that reports, or at the end.
+    """
+    if workers == 1:
+        yield observe
+        return
+    with ThreadPoolExecutor(max_workers=1) as reporter:
+        calls: list[Future[None]] = []
+
+        def report(outcome: Outcome) -> None:
+            for call in calls[: 1 - workers] + [call for call in calls if call.done()]:
+                call.result()
+            calls.append(reporter.submit(observe, outcome))
+
+        yield report
+        for call in calls:
+            call.result()
 
 
 def pieces_at_once(work: Sequence[Job], *, wanted: int | None, cores: int, each_bytes: int) -> int:

@@ -18,11 +18,19 @@
  * (pibench/probe/forks.py).
  *
  * Requests come from the standard input: arguments, each ended by a zero byte,
- * and one more zero byte at the end. The process number of the child goes to
- * the file descriptor that PIBENCH_FORKS names. The child is not this process's:
- * it is forked by a process in between that ends, and so becomes a child of the
- * nearest ancestor that asked for that (PR_SET_CHILD_SUBREAPER), which waits for
- * it. Without PIBENCH_FORKS the program runs as usual.
+ * and one more zero byte at the end. The child is not this process's: it is
+ * forked by a process in between that ends, and so becomes a child of the nearest
+ * ancestor that asked for that (PR_SET_CHILD_SUBREAPER), which waits for it.
+ * PIBENCH_FORKS has three file descriptors, `ANSWERS,GO,RUN`:
+ * - the number of the process in between goes to ANSWERS, and it waits for a byte
+ *   from GO. It may be moved into a control group by then: the child is born there,
+ *   so that the kernel charges that group for its page tables too.
+ * - the child's number goes to ANSWERS, and both wait. Whoever reads it may give
+ *   the child pages of its own for those that it shares: all of them as long as
+ *   the one in between lives. A byte from GO ends that one.
+ * - the child's number once more: now it is the ancestor's. A byte from RUN starts
+ *   main().
+ * Without PIBENCH_FORKS the program runs as usual.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -32,7 +40,6 @@
 /* Prototypes instead of libc's headers: a bare cross compiler will do. */
 void *dlsym(void *handle, const char *name);
 char *getenv(const char *name);
-int atoi(const char *digits);
 unsigned long strtoul(const char *digits, char **end, int base);
 size_t strlen(const char *text);
 int open(const char *path, int flags, ...);
@@ -48,6 +55,7 @@ int fork(void);
 int setsid(void);
 int waitpid(int process, int *status, int options);
 int prctl(int option, ...);
+int getpid(void);
 void _exit(int status) __attribute__((noreturn));
 
 #define RTLD_NEXT ((void *)-1L)
@@ -58,7 +66,9 @@ void _exit(int status) __attribute__((noreturn));
 #define MAP_PRIVATE_ANONYMOUS 0x22
 #define MAP_SHARED_ANONYMOUS 0x21
 #define MAP_FAILED ((void *)-1L)
+#define PR_SET_PDEATHSIG 1
 #define PR_SET_DUMPABLE 4
+#define SIGKILL 9
 #define PRESENT ((uint64_t)1 << 63)
 
 enum { LONGEST_REQUEST = 4096, MOST_ARGUMENTS = 64 };
@@ -66,13 +76,6 @@ enum { LONGEST_REQUEST = 4096, MOST_ARGUMENTS = 64 };
 typedef int main_fn(int argc, char **argv, char **envp);
 typedef int start_fn(main_fn *, int, char **, void (*)(void), void (*)(void), void (*)(void),
                      void *);
-
-/* Makes the library as long as a multiple of what the kernel maps around a fault (64 KiB, aligned
- * by address): the libraries behind it would otherwise have other pages resident than in a process
- * that was started without it. Nothing touches it. */
-enum { FAULT_AROUND = 1 << 16 };
-__attribute__((section(".bss.end"), aligned(FAULT_AROUND), used)) static char
-    end_of_library[FAULT_AROUND];
 
 static main_fn *real_main;
 
@@ -98,19 +101,54 @@ static void add(uintptr_t page)
         resident.runs[resident.count++] = (struct run){page, page + PAGE};
 }
 
-/* Adds the resident pages of one mapping. */
-static void add_mapping(int pagemap, uintptr_t from, uintptr_t to)
+enum { MOST_ENTRIES = 512, MOST_BASE_PAGES = 64 };
+
+/* Not among the library's own variables: these stay within one page, so that the library takes as
+ * many as without this file, and what is mapped after it stays where it was. */
+static struct {
+    uint64_t entries[MOST_ENTRIES];
+    char request[LONGEST_REQUEST + 2];
+    char *arguments[MOST_ARGUMENTS + 1];
+} *work;
+
+/* Reads a process's page table from a page on; returns how many entries there are. */
+static long read_entries(int pagemap, uintptr_t page, long wanted)
 {
-    static uint64_t entries[512];
+    const long some = wanted < MOST_ENTRIES ? wanted : MOST_ENTRIES;
+    return pread(pagemap, work->entries, some * sizeof *work->entries,
+                 (long)(page / PAGE * sizeof *work->entries)) / (long)sizeof *work->entries;
+}
+
+/* Returns where an emulator of the host has this program's address 0, in bytes: QEMU begins at the
+ * lowest address that may be mapped. It translates addresses, also in its own /proc/self/maps, but
+ * not those of the page table. */
+static uintptr_t base_of(int pagemap)
+{
+    const size_t size = 2 * MOST_BASE_PAGES * PAGE;
+    char *here = mmap(NULL, size, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0);
+    if (here == MAP_FAILED)
+        _exit(1);
+    const uintptr_t touched = (uintptr_t)here + MOST_BASE_PAGES * PAGE;
+    touch((const void *)touched, WRITE);
+    const long got = read_entries(pagemap, touched, MOST_BASE_PAGES);
+    long base = 0;
+    while (base < got && !(work->entries[base] & PRESENT))
+        base++;
+    munmap(here, size);
+    if (base >= got)
+        _exit(1);
+    return base * PAGE;
+}
+
+/* Adds the resident pages of one mapping. */
+static void add_mapping(int pagemap, uintptr_t base, uintptr_t from, uintptr_t to)
+{
     for (uintptr_t page = from; page < to;) {
-        const long wanted = (long)((to - page) / PAGE);
-        const long some = wanted < 512 ? wanted : 512;
-        const long got = pread(pagemap, entries, some * sizeof *entries,
-                               (long)(page / PAGE * sizeof *entries)) / (long)sizeof *entries;
+        const long got = read_entries(pagemap, page + base, (long)((to - page) / PAGE));
         if (got <= 0)
             return;
         for (long i = 0; i < got; i++)
-            if (entries[i] & PRESENT)
+            if (work->entries[i] & PRESENT)
                 add(page + i * PAGE);
         page += got * PAGE;
     }
@@ -126,6 +164,7 @@ static void take_down_resident_pages(void)
     const int pagemap = open("/proc/self/pagemap", O_RDONLY);
     if (maps == MAP_FAILED || runs == MAP_FAILED || file < 0 || pagemap < 0)
         _exit(1);
+    const uintptr_t base = base_of(pagemap);
     resident.runs = runs;
     resident.mapped_bytes = RUNS_BYTES;
     long size = 0, got;
@@ -142,7 +181,7 @@ static void take_down_resident_pages(void)
         const uintptr_t from = strtoul(line, &rest, 16);
         const uintptr_t to = strtoul(rest + 1, &rest, 16);
         if (has_file && rest[1] == 'r')
-            add_mapping(pagemap, from, to);
+            add_mapping(pagemap, base, from, to);
         line = *end ? end + 1 : end;
     }
     close(pagemap);
@@ -158,13 +197,30 @@ static void touch_resident_pages(void)
     munmap(resident.runs, resident.mapped_bytes);
 }
 
+/* File descriptors, see above. */
+static int answers, go, run;
+
+/* Waits for a byte of the probe's; ends with the probe. */
+static void wait_for(int fd)
+{
+    char sign;
+    if (read(fd, &sign, 1) != 1)
+        _exit(1);
+}
+
 /* Becomes what a program is that was started for one network: see prepare_child in the probe. */
-static void settle(int answers)
+static void settle(void)
 {
     static const char first_to_be_killed[] = "500";
     prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
     setsid();
+    dprintf(answers, "%d\n", getpid());
+    wait_for(run);
+    /* Not before: the signal would follow the end of the process in between. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     close(answers);
+    close(go);
+    close(run);
     const int nothing = open("/dev/null", O_RDONLY);
     if (nothing >= 0) {
         dup2(nothing, 0);
@@ -178,48 +234,55 @@ static void settle(int answers)
     }
 }
 
-static int run(char *request, long size, int answers, char **envp)
+static int run_main(long size, char **envp)
 {
-    static char *arguments[MOST_ARGUMENTS + 1];
+    char *const request = work->request;
     int count = 0;
     for (char *next = request; next < request + size && *next && count < MOST_ARGUMENTS;
          next += strlen(next) + 1)
-        arguments[count++] = next;
-    settle(answers);
+        work->arguments[count++] = next;
+    settle();
     touch_resident_pages();
-    return real_main(count, arguments, envp);
+    return real_main(count, work->arguments, envp);
 }
 
 static int serve(int argc, char **argv, char **envp)
 {
-    static char request[LONGEST_REQUEST + 2];
-    const char *fd = getenv("PIBENCH_FORKS");
-    if (!fd)
+    const char *fds = getenv("PIBENCH_FORKS");
+    if (!fds)
         return real_main(argc, argv, envp);
-    const int answers = atoi(fd);
+    char *rest;
+    answers = strtoul(fds, &rest, 10);
+    go = strtoul(rest + 1, &rest, 10);
+    run = strtoul(rest + 1, &rest, 10);
     volatile int *child = mmap(NULL, PAGE, PROT_READ_WRITE, MAP_SHARED_ANONYMOUS, -1, 0);
-    if (child == MAP_FAILED)
+    work = mmap(NULL, sizeof *work, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0);
+    if (child == MAP_FAILED || work == MAP_FAILED)
         _exit(1);
     take_down_resident_pages();
     /* A network's process must not reach into the one that the next are forked from. */
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     for (;;) {
-        const long size = read(0, request, LONGEST_REQUEST);
+        const long size = read(0, work->request, LONGEST_REQUEST);
         if (size <= 0)
             _exit(0);
-        request[size] = request[size + 1] = 0;
+        work->request[size] = work->request[size + 1] = 0;
         *child = -1;
         const int between = fork();
         if (between == 0) {
+            dprintf(answers, "%d\n", getpid());
+            wait_for(go);
             const int forked = fork();
             if (forked == 0)
-                return run(request, size, answers, envp);
+                return run_main(size, envp);
+            if (forked < 0)
+                dprintf(answers, "%d\n", forked);
             *child = forked;
+            wait_for(go);
             _exit(0);
         }
         if (between > 0)
             waitpid(between, NULL, 0);
-        /* Only now is it a child of whoever reads this. */
         dprintf(answers, "%d\n", *child);
     }
 }

@@ -171,9 +171,10 @@ def test_a_loaded_program_is_forked_for_each_network(builder: Builder, tmp_path:
     """Memory is compared in the VM: what a process here has of a file depends on its page cache."""
     root, library = root_of(builder, "amd64"), builder.blas("amd64")
     program = RootLoader(root, "amd64").command("usr/bin/caffe")
-    loops, forks = blas.loops_beside(library)[0], blas.forks_beside(library)
+    loops = blas.loops_beside(library)[0]
+    library = library.with_name(blas.FORKS_LIBRARY)
     env = {"LD_PRELOAD": f"{library}:{loops}", "OPENBLAS_NUM_THREADS": "4", "GLOG_minloglevel": "2"}
-    loaded = LoadedProgram(program, str(forks), env, guest=False)
+    loaded = LoadedProgram({}, program, env, guest=False)
     try:
         for name in ("SqueezeNet V1.1", "GoogleNet", "AlexNet"):
             command = program + caffe_time(name, tmp_path)
@@ -192,8 +193,8 @@ def test_a_loaded_program_is_forked_for_each_network(builder: Builder, tmp_path:
             loaded.fork([*program, "x" * 5000])
     finally:
         loaded.end()
-    # With a library that cannot be preloaded caffe prints its usage and ends.
-    broken = LoadedProgram(program, str(tmp_path / "none.so"), env, guest=False)
+    # Without the library caffe prints its usage and ends.
+    broken = LoadedProgram({}, program, {}, guest=False)
     with pytest.raises(ForkError):
         broken.fork(command)
     broken.end()

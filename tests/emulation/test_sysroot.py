@@ -15,9 +15,13 @@ import pytest
 
 import pibench
 from pibench import networks
+from pibench.networks.network import Network
 from pibench.records.schema import Record
 from pibench.records.store import RecordStore
-from pibench.targets.sysroot import SysrootTarget, available_grouping, own_folder
+from pibench.runner.options import RunOptions
+from pibench.runner.runner import Runner
+from pibench.targets.base import Outcome
+from pibench.targets.sysroot import OwnFolder, SysrootTarget, available_grouping, own_folder
 from tests.emulation.conftest import DEVICE, run
 
 pytestmark = pytest.mark.emulation
@@ -80,6 +84,46 @@ def test_a_watcher_ends_what_does_not_fit(builder, reference, vgg_with) -> None:
         had_mib = int(evidence.summary.split()[5])
         assert DEVICE.usable_bytes < had_mib * MIB < DEVICE.usable_bytes + 250 * MIB
     assert records["SqueezeNet V1.1"].evidence.exit_status == 0
+
+
+def test_a_forked_network_has_the_memory_of_one_that_was_started_by_itself(builder) -> None:
+    """Its peak, what its group is charged, and the emulator's memory; each has its own limit."""
+    if not isinstance(available_grouping(), OwnFolder):
+        pytest.skip("this user may make no cgroup by hand")
+    loaded = [networks.load(name) for name in ("SqueezeNet V1.1", "GoogleNet", "ResNet-101")]
+    target = SysrootTarget(DEVICE, builder, processes_at_once=1)
+    outcomes: dict[str, list[Outcome]] = {}
+
+    def records_of(some: list[Network]) -> list[Record]:
+        options = RunOptions(device=DEVICE.id, target="sysroot", compute="memory-only")
+        return Runner(
+            target=target,
+            options=options,
+            on_outcome=lambda one: outcomes.setdefault(one.job.name, []).append(one),
+        ).run(some)
+
+    # The first run reads files, which its group is charged for.
+    records_of(loaded[:1])
+    outcomes.clear()
+    together = records_of(loaded)
+    alone = [record for one in loaded for record in records_of([one])]
+    assert own_groups() == []
+    for forked, single in zip(together, alone, strict=True):
+        assert "forked from the program" in " ".join(forked.evidence.notes)
+        assert "forked" not in " ".join(single.evidence.notes)
+        assert forked.verdict == single.verdict == "fit"
+        assert forked.limits.asked == single.limits.asked
+        assert forked.limits.in_force == single.limits.in_force
+        # Small peaks move by this much with the length of the model's path.
+        assert forked.peak_rss_bytes == pytest.approx(single.peak_rss_bytes, abs=0.6 * MIB)
+        assert forked.baseline_rss_bytes == single.baseline_rss_bytes
+        # A fork does not copy the emulator's pages of files, up to 7 MiB.
+        assert 0 <= single.emulator_rss_bytes - forked.emulator_rss_bytes < 8 * MIB
+    for pair in outcomes.values():
+        charged = [int((one.result or {})["cgroup_memory"]["peak"]) for one in pair]
+        assert len(charged) == 2
+        # The kernel charges 64 pages ahead on each CPU.
+        assert charged[0] == pytest.approx(charged[1], abs=0.75 * MIB)
 
 
 def test_both_ways_measure_the_same(builder) -> None:

@@ -67,8 +67,10 @@ def command_of(job, item, folder):
         if "QEMU_CPU" in child_env(env):
             # An emulator's share of the memory is read while the process stops: see watch_child.
             env["PIBENCH_STOP_AT_EXIT"] = "1"
-        # The times are of no use then, and writing the log takes time.
+        # The times are of no use then, and writing the log takes time. So do BLAS threads that
+        # have nothing to compute and look for work.
         env["GLOG_minloglevel"] = "2"
+        env["OPENBLAS_THREAD_TIMEOUT"] = "4"
     model = os.path.join(folder, item["model"])
     if item["protocol"] == "inference":
         spec = {

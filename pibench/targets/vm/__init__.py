@@ -117,7 +117,7 @@ class VmTarget:
         self._accelerator = accelerator_for({job.compute for job in work})
         image = self.builder.vm()
         self._image = image.content
-        self._blas = libraries_for(self.builder, "arm64", work)
+        self._blas = libraries_for(self.builder, "arm64", work, forks=True)
         if self._restores:
             self._snapshot = snapshot.ensure(
                 self._kind,
@@ -215,7 +215,7 @@ class VmTarget:
             return {}
         kinds = {job.baseline_key for job in work}
         known = {kind: snapshot.known_programs(self._programs_paths[kind]) for kind in kinds}
-        if can_fork(work, self._blas):
+        if can_fork(work):
             # Whether forked processes have the same memory is measured with the programs.
             known = {
                 kind: one if one and one.baseline.get("forks") is not None else None
@@ -250,7 +250,7 @@ class VmTarget:
             self._blas,
             describe=is_described(work) and not known,
             mapped=sorted({path for one in known.values() for path in one.baseline["mapped"]}),
-            forks=all(one.baseline.get("forks") for one in known.values()),
+            forks=can_fork(work) and all(one.baseline.get("forks") for one in known.values()),
         )
         machine = self._kind
         if machine.one_card:

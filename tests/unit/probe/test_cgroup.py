@@ -111,6 +111,38 @@ def test_the_own_group_of_version_2(v2: str) -> None:
     assert cgroup.cgroup_pids(v2) == "max"
 
 
+def test_the_group_of_another_process_of_version_1(v1: str) -> None:
+    other = Path(v1) / "proc/7"
+    other.mkdir()
+    (other / "cgroup").write_text("4:memory:/pods/b\n")
+    folder = Path(v1) / "sys/fs/cgroup/memory/pods/b"
+    folder.mkdir()
+    files = {
+        "cgroup.procs": "7",
+        "memory.limit_in_bytes": "8388608",
+        "memory.oom_control": "oom_kill 1",
+        "memory.stat": "cache 5\nrss 4096\ntotal_rss 8192",
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    group = cgroup.memory_group(v1, 7)
+    assert group is not None
+    assert group.folder == str(folder)
+    assert group.anonymous_bytes() == 4096
+    read = group.read()
+    assert read is not None
+    assert (read["limit"], read["oom_kill"]) == ("8388608", "1")
+
+
+def test_what_a_group_of_version_2_is_charged(v2: str) -> None:
+    group = cgroup.memory_group(v2)
+    assert group is not None
+    assert group.anonymous_bytes() is None
+    (Path(group.folder) / "memory.stat").write_text("anon 4096\nfile 5")
+    assert group.anonymous_bytes() == 4096
+    assert cgroup.memory_group(v2, 8) is None
+
+
 def test_the_tightest_group_around_a_process_counts(v1: str) -> None:
     assert cgroup.tightest_memory_bytes(v1) == 1500 * MIB
     # 300 MiB of what is used there are files, which give way.

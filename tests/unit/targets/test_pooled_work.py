@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from pibench.targets.base import Job
-from pibench.targets.worker_pool import largest_first, pooled
+from pibench.targets.base import Job, Outcome
+from pibench.targets.worker_pool import largest_first, pooled, reporting
 
 
 def pieces(*costs: int) -> list[Job]:
@@ -88,3 +88,37 @@ def test_an_error_stops_what_waits_and_notifies_what_runs(error: type[BaseExcept
         pooled(pieces(9, 8, 7, 6, 5), 2, run_one)
     assert sorted(begun) == [8, 9]
     assert reported == [8]
+
+
+# ---------------------------------------------------------------- reports beside the work
+
+
+def test_workers_go_on_while_an_outcome_is_reported_and_wait_where_many_are_left() -> None:
+    seen: list[str] = []
+    go = threading.Event()
+
+    def observe(outcome: Outcome) -> None:
+        assert go.wait(20)
+        seen.append(outcome.job.id)
+
+    one, other, last = (Outcome(job=piece, machine=None) for piece in pieces(1, 2, 3))
+    with reporting(observe, workers=2) as report:
+        report(one)
+        report(other)
+        assert seen == []
+        threading.Timer(0.1, go.set).start()
+        report(last)
+        assert seen[:1] == ["0"]
+    assert seen == ["0", "1", "2"]
+
+
+def test_an_error_of_a_report_ends_the_work() -> None:
+    def observe(_: Outcome) -> None:
+        raise OSError("the disk is full")
+
+    (piece,) = pieces(1)
+    outcome = Outcome(job=piece, machine=None)
+    with pytest.raises(OSError, match="full"), reporting(observe, workers=2) as report:
+        report(outcome)
+    with pytest.raises(OSError, match="full"), reporting(observe, workers=1) as report:
+        report(outcome)

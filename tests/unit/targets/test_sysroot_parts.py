@@ -15,7 +15,7 @@ import pytest
 
 from pibench.errors import HostError
 from pibench.targets import sysroot
-from pibench.targets.sysroot import OwnFolder, UserScope, watched
+from pibench.targets.sysroot import OwnFolder, RunGroup, UserScope, watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,6 +125,45 @@ def test_a_group_goes_though_the_block_broke(own_folder: OwnFolder) -> None:
     with pytest.raises(ZeroDivisionError), own_folder.started(["true"], 64 * MIB):
         raise ZeroDivisionError
     assert list(own_folder.parent.glob(f"pibench-*-{os.getpid()}-*")) == []
+
+
+def test_what_a_run_left_in_its_group_ends_with_it(own_folder: OwnFolder) -> None:
+    with RunGroup(own_folder) as group, asleep() as left:
+        group.answer({"event": "place", "pid": left.pid}, 64 * MIB)
+        began = time.monotonic()
+        group.end()
+        assert left.wait(timeout=10) == -9
+        assert time.monotonic() - began < 2
+    assert list(own_folder.parent.glob(f"pibench-*-{os.getpid()}-*")) == []
+
+
+def test_a_run_s_processes_get_one_group_and_the_next_run_another(own_folder: OwnFolder) -> None:
+    def places_of(pid: int) -> str:
+        return Path(f"/proc/{pid}/cgroup").read_text()
+
+    with RunGroup(own_folder) as group, asleep() as one, asleep() as other:
+        for process in (one, other):
+            assert group.answer({"event": "place", "pid": process.pid}, 64 * MIB) == "done"
+        assert places_of(one.pid) == places_of(other.pid) != places_of(os.getpid())
+        first = places_of(one.pid)
+        for process in (one, other):
+            process.kill()
+            process.wait()
+        group.end()
+        with asleep() as third:
+            assert group.answer({"event": "place", "pid": third.pid}, None) == "done"
+            assert places_of(third.pid) not in (first, places_of(os.getpid()))
+        # It has ended by itself: the probe sees its end.
+        assert group.answer({"event": "place", "pid": third.pid}, None) == "done"
+        assert group.answer({"event": "own", "pid": third.pid}, None) == ""
+    assert list(own_folder.parent.glob(f"pibench-*-{os.getpid()}-*")) == []
+
+
+@contextlib.contextmanager
+def asleep() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process
+        process.kill()
 
 
 # ---------------------------------------------------------------- the watcher
