@@ -141,7 +141,7 @@ class LoadedProgram(object):
             os.close(fd)
 
 
-def own_pages(pid, proc="/proc"):
+def own_pages(pid, proc="/proc", deadline_s=ANSWER_DEADLINE_S):
     """Give a process that waits pages of its own for those that it shares since its fork.
 
     The kernel copies a shared page when it is written to, and charges the process's group. This
@@ -150,7 +150,7 @@ def own_pages(pid, proc="/proc"):
     it, and ForkError where the process does not wait.
     """
     threads = "{}/{}/task".format(proc, pid)
-    end = time.monotonic() + ANSWER_DEADLINE_S
+    end = time.monotonic() + deadline_s
     # A byte that is read and written must not change in between.
     while any(state_of(threads + "/" + thread) != "S" for thread in os.listdir(threads)):
         if time.monotonic() >= end:
