@@ -273,15 +273,13 @@ def _smaller_image(planned: Plan, device: Device) -> Iterator[Remedy]:
 
 def _unchanged_bytes(planned: Plan) -> int:
     """Return the size of the parameters that have the same shape with every image."""
-    found = planned.network.shapes_under(planned.protocol)
-    copies = 2 if planned.protocol == "caffe-time" else 1
-    return (
-        copies
-        * FLOAT_BYTES
-        * sum(
-            math.prod(shape)
-            for layer, shapes in zip(found.layers, found.weights, strict=True)
-            if layer.type != "InnerProduct"
-            for shape in shapes
-        )
+    found, depends = planned.network.shapes_under(planned.protocol), "InnerProduct"
+    numbers = sum(
+        math.prod(shape)
+        for layer, shapes in zip(found.layers, found.weights, strict=True)
+        if layer.type != depends
+        for shape in shapes
     )
+    if planned.protocol == "caffe-time":
+        numbers += numbers - answers.frozen_count(found, but=depends)
+    return FLOAT_BYTES * numbers

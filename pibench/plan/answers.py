@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pibench.devices import Device
     from pibench.engines.base import Protocol
+    from pibench.engines.caffe.shapes import Shapes
     from pibench.judgements import Judgement
     from pibench.networks.network import Network, OtherParameters
     from pibench.plan.environment import Environment
@@ -268,11 +269,13 @@ def least_peak_bytes(network: Network, protocol: Protocol, environment: Environm
 
     At the end of its first pass Caffe has every parameter and the output of every layer that makes
     one of its own, and each convolution its im2col buffer; `caffe time` then fills the gradient of
-    every parameter. A BatchNorm has two copies of its bottom, and `caffe time` fills its bottom's
-    gradient. A Scale in place has a copy of its bottom.
+    every parameter that learns. A BatchNorm has two copies of its bottom, and `caffe time` fills
+    its bottom's gradient. A Scale in place has a copy of its bottom.
     """
     found = network.shapes_under(protocol)
-    passes = 2 if protocol == "caffe-time" else 1
+    parameters = found.parameter_count
+    if protocol == "caffe-time":
+        parameters += max(0, parameters - frozen_count(found))
     activations = sum(
         math.prod(tops[0])
         for layer, tops in zip(found.layers, found.tops, strict=True)
@@ -296,15 +299,35 @@ def least_peak_bytes(network: Network, protocol: Protocol, environment: Environm
             if math.prod(kernel) > 1:
                 columns = layer.convolution_param.group * depth * math.prod(kernel)
                 buffers += columns * math.prod(tops[0][2:])
-    numbers = passes * found.parameter_count + activations + buffers
+    numbers = parameters + activations + buffers
     return environment.program(protocol).baseline_bytes + FLOAT_BYTES * numbers
+
+
+def frozen_count(found: Shapes, but: str = "") -> int:
+    """Return the number of parameters whose gradient is never filled, but for one layer type's."""
+    return sum(
+        math.prod(shape)
+        for layer, shapes in zip(found.layers, found.weights, strict=True)
+        for spec, shape in zip(layer.param, shapes, strict=False)
+        if spec.lr_mult <= 0 and layer.type != but
+    )
 
 
 def least_forward_bytes(planned: Plan) -> int:
     """Return a lower bound of the peak of `inference`, from the plan of `caffe-time`.
 
-    It is what the network has at the end of the first forward pass.
+    It is what the network has at the end of the first forward pass, if both phases have the same
+    layers and no Dropout, which has a mask when training alone.
     """
+    network = planned.network
+    training, test = (network.shapes_under(one) for one in ("caffe-time", "inference"))
+    types = [layer.type for layer in test.layers]
+    if (
+        "Dropout" in types
+        or types != [layer.type for layer in training.layers]
+        or (test.tops, test.weights) != (training.tops, training.weights)
+    ):
+        return least_peak_bytes(network, "inference", planned.environment)
     forward = itertools.takewhile(lambda step: step.phase != "backward", planned.steps)
     program = planned.environment.program("inference")
     return max(step.resident_bytes for step in forward) + (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 import subprocess
@@ -36,6 +37,49 @@ def test_the_verdict_is_the_plan_s_and_every_advice_fits(name: str) -> None:
     assert bool(found.remedies) == (found.judged.verdict != "fit")
     for remedy in found.remedies:
         assert remedy.judged.verdict == "fit"
+
+
+MAPS = """layer {name: "data" type: "Input" top: "data"
+  input_param {shape {dim: 1 dim: 3 dim: 224 dim: 224}}}
+layer {name: "c" type: "Convolution" bottom: "data" top: "c"
+  convolution_param {num_output: 256 kernel_size: 3 pad: 1}}
+"""
+HEAD = """layer {name: "pool" type: "Pooling" bottom: "LAST" top: "pool"
+  pooling_param {pool: MAX kernel_size: 7 stride: 7}}
+"""
+ONLY_TRAINED = """layer {name: "aux" type: "InnerProduct" bottom: "pool" top: "aux"
+  inner_product_param {num_output: 860} include {phase: TRAIN}}
+"""
+FROZEN = """layer {name: "fc" type: "InnerProduct" bottom: "pool" top: "fc"
+  param {lr_mult: 0} param {lr_mult: 0} inner_product_param {num_output: 512}}
+"""
+
+
+def chain(kind: str, length: int) -> str:
+    names = ["c", *(f"{kind}{place}" for place in range(length))]
+    layers = [
+        f'layer {{name: "{top}" type: "{kind}" bottom: "{bottom}" top: "{top}"}}\n'
+        for bottom, top in itertools.pairwise(names)
+    ]
+    return MAPS + "".join(layers) + HEAD.replace("LAST", names[-1])
+
+
+@pytest.mark.parametrize(
+    ("text", "change"),
+    [
+        # A mask is written when training alone; so is what only that phase has.
+        (chain("Dropout", 9), "--protocol inference"),
+        (chain("Sigmoid", 1) + ONLY_TRAINED, "--protocol inference"),
+        # Parameters that do not learn have no gradient.
+        (chain("ReLU", 6) + FROZEN, "in place"),
+    ],
+)
+def test_a_bound_drops_no_change_that_fits(tmp_path: Path, text: str, change: str) -> None:
+    path = tmp_path / "deploy.prototxt"
+    path.write_text(text)
+    found = check(networks.load(str(path)), DEVICE, "caffe-time")
+    assert found.judged.verdict != "fit"
+    assert change in {one.change for one in found.remedies}
 
 
 def answer_of(pibench: Pibench, *words: str, code: int) -> dict[str, Any]:
