@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pibench.scoreboard.core import OutOfOrderCore
     from pibench.scoreboard.instruction import Instruction
 
+_NUMBERS: Final = 4
+"""In a vector of 128 bits: single precision, as Caffe has it."""
 _MULTI_CYCLE: Final = frozenset({"shifted", "multiply", "long_multiply", "divide"})
 
 
@@ -69,6 +71,9 @@ class OutOfOrderPipeline:
             return "branch", 1, core.throughput["taken_branch"] if _is_taken(one) else 1
         if one.unit == "integer" and one.kind in _MULTI_CYCLE:
             return "multi_cycle", 1, core.throughput.get(one.kind, 1)
+        if one.unit == "fp_divide":
+            numbers = _NUMBERS if one.lanes > 1 else 1
+            return "fp_divide", 1, numbers * core.throughput["fp_divide"]
         if one.unit == "fp":
             return "fp", one.lanes, 1
         return "" if one.unit == "nothing" else one.unit, 1, core.throughput.get(one.unit, 1)

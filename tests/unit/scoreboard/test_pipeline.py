@@ -66,10 +66,19 @@ def test_a_core_without_rules_is_an_error() -> None:
         load_core("cortex-a7")
 
 
+def divide(register: int, lanes: int) -> Instruction:
+    return Instruction(
+        text="fdiv", unit="fp_divide", kind="fp_divide", lanes=lanes, reads=[("v31", "factor")],
+        writes=[(f"v{register}", 0)],
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("loop", "expected"),
     [
         pytest.param([mac(0)], 3, id="one accumulator"),
+        pytest.param([divide(0, 1), divide(1, 1)], 16, id="divisions, one after the other"),
+        pytest.param([divide(0, 2)], 32, id="four divisions of a vector"),
         pytest.param([mac(n) for n in range(8)], 8, id="eight: one a cycle"),
         pytest.param([mac(n, lanes=1) for n in range(8)], 4, id="scalars: two a cycle"),
         pytest.param([load(0, 2), load(1, 2)], 2, id="128 bits: a load a cycle"),
