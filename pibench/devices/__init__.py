@@ -107,8 +107,13 @@ def load(id_or_name: str) -> Device:
     for device in _profiles().values():
         if wanted in map(_plain, (device.id, device.name, *device.aliases)):
             return device
-    close = difflib.get_close_matches(wanted, names(), n=1)
-    meant = f"; did you mean {close[0]}?" if close else ""
+    # Without a size of memory, as `rpi4b`, it is the beginning of several.
+    close = [
+        device.id
+        for device in _profiles().values()
+        if any(_plain(name).startswith(wanted or "-") for name in (device.id, device.name))
+    ] or difflib.get_close_matches(wanted, names(), n=1)
+    meant = f"; did you mean {' or '.join(sorted(close))}?" if close else ""
     raise InvalidInputError(
         f"unknown device {id_or_name!r}", hint=f"known devices: {', '.join(names())}{meant}"
     )

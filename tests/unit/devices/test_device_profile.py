@@ -42,3 +42,10 @@ def test_an_unknown_device_names_the_known_ones() -> None:
         devices.load("rpi9")
     assert "rpi3b" in caught.value.line()
     assert caught.value.exit_code == ExitCode.INVALID_INPUT
+
+
+@pytest.mark.parametrize("name", ["rpi4b", "Raspberry Pi 4"])
+def test_a_name_without_its_memory_suggests_each_size(name: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        devices.load(name)
+    assert "did you mean rpi4b_1gb or rpi4b_2gb or rpi4b_4gb?" in caught.value.line()
