@@ -103,8 +103,8 @@ ResNet-18 and ResNet-34 took longer on two of these cores than on one, which no 
 is above its interval: its fully connected layers took 342 ms on one core and are predicted to take
 105. The same layers of the other networks, which are small, took 2.3 to 2.6 times the predicted
 time too. A core that packs their weights reads a thousand bytes of one row, then of the next; what
-the start of each such run costs is not in the model. The other twelve rows: mean
-{other_mean:.1f} %, worst {other_worst:.1f} %.
+the start of each such run costs is not in the model. Without the two rows of ResNet-18 and
+ResNet-34 on two threads: mean {other_mean:.1f} %, worst {other_worst:.1f} %.
 
 The same by the rates fitted on the paper's times, as pibench predicted every board before it had
 stacks (`--stack paper`):
