@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pibench.errors import InvalidInputError
 from pibench.latency import rates, stacks
 from pibench.latency.model import UNKNOWN, predict, predictor
 from pibench.plan.planner import plan
@@ -53,11 +54,18 @@ def predict_as_run(
     `plan_of` plans the network, and a caller may keep the plans.
 
     Raises:
-        InvalidInputError: There is no such stack, or it is not known for the device.
+        InvalidInputError: There is no such stack, or it is not known for the device; or the range
+            of all is not that of the record's BLAS, which none of the stacks of its core has.
     """
     device, shipped = record.device_profile, rates.shipped()
     if stack == "paper":
         return predict(network, device, shipped, plan_of=plan_of)
+    blas = record.environment.guest.blas_name
+    if stack == UNKNOWN and blas and not stacks.has_slowest(device.cpu):
+        raise InvalidInputError(
+            f"no latency is known for {blas} on a {device.cpu}",
+            hint=f"name a stack that is like it: {', '.join(stacks.of_cpu(device.cpu))}",
+        )
     of_stack = predictor(
         device,
         stack,

@@ -184,6 +184,11 @@ def of_cpu(cpu: str) -> tuple[str, ...]:
     return tuple(name for name in names() if load(name).cpu == cpu)
 
 
+def has_slowest(cpu: str) -> bool:
+    """Return whether the reference BLAS is known on a kind of core: none is slower."""
+    return any(load(name).gemm.algorithm == "loops" for name in of_cpu(cpu))
+
+
 def default_of(cpu: str) -> str:
     """Return the stack of pibench's own image on a kind of core; that of the Pi 3 on others."""
     return _DEFAULTS.get(cpu, DEFAULT)

@@ -233,6 +233,8 @@ def test_a_record_knows_its_stack(
         ("OpenBLAS 0.3.13", "cortexa72", "openblas-a72"),
         ("OpenBLAS 0.2.18", "armv8", "openblas-armv8-a72"),
         ("OpenBLAS 0.3.13", "cortexa53", None),
+        ("OpenBLAS 0.3.5", "cortexa72", None),
+        ("OpenBLAS 0.3.13", "armv8", None),
     ],
 )
 def test_a_record_of_another_core_has_that_core_s_stack(
