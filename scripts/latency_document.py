@@ -49,8 +49,8 @@ software on that board. Written by `make latency-document`.
 The same network takes several times as long with one build of BLAS as with another, so a time is
 that of a *stack*: a build of BLAS, the level at which Caffe was compiled, and a C library
 (`--stack`, `--threads`). The default is the stack of pibench's own images on all cores of the
-device. `--stack unknown` gives the range of all, and `--stack paper` two rates that were fitted on
-the paper's times: `pibench reproduce` and its ledger use these.
+device. `--stack unknown` gives the range of all of that core, and `--stack paper` two rates, fitted
+on the paper's times: `pibench reproduce` and its ledger use these.
 
 ## Times from machine code
 

@@ -96,8 +96,8 @@ def predict(
     Args:
         of: A network, a name in the zoo or the path of a prototxt.
         device: The device's id, alias or name.
-        stack: The software on the board; "unknown" for the range of all; None is that of pibench's
-            images.
+        stack: The software on the board; "unknown" for the range of all of the device's core;
+            None is that of pibench's images.
         threads: The BLAS threads; None is the device's cores.
         protocol: The protocol.
         data: What the input holds, zeros or images; None is zeros under caffe-time.

@@ -41,9 +41,9 @@ def predict(
         "What `calibrate` wrote of a board: factors of its stack, or rates in place of one."
     ),
     stack: str | None = opt.value(
-        f"The software on the board: {', '.join(stacks.names())}; `unknown` for the range of all, "
-        "`paper` for rates fitted on the paper's times. Default: the one of pibench's images "
-        f"on the device's core, such as {stacks.DEFAULT}.",
+        f"The software on the board: {', '.join(stacks.names())}; `unknown` for the range of all "
+        "of the device's core, `paper` for rates fitted on the paper's times. Default: the one of "
+        f"pibench's images on that core, such as {stacks.DEFAULT}.",
         metavar="NAME",
     ),
     threads: opt.Threads = None,
