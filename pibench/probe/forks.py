@@ -66,6 +66,7 @@ class LoadedProgram(object):
         go, self.go = os.pipe()
         run, self.run = os.pipe()
         theirs = (to_us, go, run)
+        self.signs = (go, run)
         loaded = dict(env, PIBENCH_FORKS="{},{},{}".format(*theirs))
         command, loaded = place_environment(job, program, loaded)
         self.process = subprocess.Popen(
@@ -77,8 +78,7 @@ class LoadedProgram(object):
             pass_fds=theirs,
             preexec_fn=prepare_child(guest, None, is_measured=False),
         )
-        for fd in theirs:
-            os.close(fd)
+        os.close(to_us)
         self.pipe = self.process.stdout.fileno()
         os.set_blocking(self.pipe, False)
 
@@ -94,6 +94,7 @@ class LoadedProgram(object):
         if len(request) > LONGEST_REQUEST:
             raise ForkError("its command line is too long")
         self._drop_output()
+        self._drop_signs()
         try:
             os.write(self.process.stdin.fileno(), request)
         except OSError as error:
@@ -116,6 +117,12 @@ class LoadedProgram(object):
             while os.read(self.pipe, PAGE_BYTES):
                 pass
 
+    def _drop_signs(self):
+        """Drop what was written for a process that had been killed: the next would not wait."""
+        for fd in self.signs:
+            while select.select([fd], [], [], 0)[0]:
+                os.read(fd, PAGE_BYTES)
+
     def _answer(self):
         """Return the number of a process that was forked, and waits."""
         if not select.select([self.answers], [], [], ANSWER_DEADLINE_S)[0]:
@@ -137,7 +144,7 @@ class LoadedProgram(object):
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout):
             stream.close()
-        for fd in (self.answers, self.go, self.run):
+        for fd in (self.answers, self.go, self.run) + self.signs:
             os.close(fd)
 
 
@@ -152,8 +159,11 @@ def own_pages(pid, proc="/proc", deadline_s=ANSWER_DEADLINE_S):
     threads = "{}/{}/task".format(proc, pid)
     end = time.monotonic() + deadline_s
     # A byte that is read and written must not change in between.
-    while any(state_of(threads + "/" + thread) != "S" for thread in os.listdir(threads)):
-        if time.monotonic() >= end:
+    while True:
+        states = {state_of(threads + "/" + thread) for thread in os.listdir(threads)}
+        if states == {"S"}:
+            break
+        if "Z" in states or time.monotonic() >= end:
             raise ForkError("it does not wait")
         time.sleep(WAIT_S)
     memory = os.open("{}/{}/mem".format(proc, pid), os.O_RDWR)

@@ -93,6 +93,10 @@ class RunGroup(object):
         self.before = self.read()
 
     def _own(self, pid):
+        group = memory_group(process=pid)
+        if group is None or group.folder != self.group.folder:
+            # It was forked before its parent had been moved.
+            return False
         return self.frames.ask("own", id=self.name, pid=pid) == DONE
 
     def read(self):

@@ -172,14 +172,17 @@ class SysrootTarget(ConfinedTarget):
                 died = _listen_and_answer(self._write(folder, work), session, stopping, answer)
             if stopping.is_set():
                 return
-            left = session.pending or (waiting if died is not None else None)
-            if left:
+            piece = _taken_from(session.pending)
+            if piece is None and died is not None:
+                piece = _taken_from(waiting)
+            if piece is not None:
                 # A probe may die once, or send one result that fails its checks.
-                piece = left.popleft()
                 deaths[piece.id] += 1
                 if deaths[piece.id] < ATTEMPTS:
                     waiting.appendleft(piece)
                 else:
+                    # What it reported last may be another network's.
+                    session.result, session.kept = None, ()
                     observe(self._placed_outcome(piece, session, died))
 
     def _answer(
@@ -198,10 +201,11 @@ class SysrootTarget(ConfinedTarget):
         if session.pending or stopping.is_set():
             # It ends. A network that has no result is left: see _run_worker.
             return ""
-        with contextlib.suppress(IndexError):
-            session.pending.append(waiting.popleft())
-            return session.pending[0].id
-        return ""
+        piece = _taken_from(waiting)
+        if piece is None:
+            return ""
+        session.pending.append(piece)
+        return piece.id
 
     def _report(self, session: ProbeSession, observe: Observer, outcome: Outcome) -> None:
         observe(self._placed_outcome(outcome.job, session, None))
@@ -401,6 +405,14 @@ class RunGroup(contextlib.ExitStack):
         """Remove the group, whose process has ended."""
         self.close()
         self._folder = None
+
+
+def _taken_from(waiting: deque[Job]) -> Job | None:
+    """Return the first piece of work, which no other thread gets then; None if there is none."""
+    try:
+        return waiting.popleft()
+    except IndexError:
+        return None
 
 
 def _listen_and_answer(
