@@ -14,8 +14,8 @@
 #   Relu, Sigmoid, Tanh and Elu instead, "name"      right within 0.01
 #   Softplus of 7, 8, 9, 10, "name"           7, 7.98, 7.98, 7.98
 # "name" sets the result of each layer to `auto`: wide enough for all sums, and its upper ten bits choose one of the 1,024
-# entries of the exponential. One step is then 16. The larger the layer, the wider the result. Nothing is printed; the class
-# of the largest output is the first one for each input. Tables of Softplus and Softsign end at 8.
+# entries of the exponential. One step is then 16, and smaller differences count as none. Nothing is printed, and the class of
+# the largest output is the first one. Softplus has a table that ends at 8.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
