@@ -17,8 +17,8 @@
 #   Upsample, opset 9, linear, of 1, 2, 3, 4 by 2     1, 1.5, 2, 2.5 ... 4     1, 1.25, 1.75, 2.25 ... 4
 #   Hardmax, opset 11, of two rows of three           one 1 in both            one 1 in each row
 #   ReduceLogSumExp of 0, 100                         100                      infinity
-# Exponents that are all the same become multiplications; others exp(y * log(x)). Nothing is printed. MobileNet-like networks
-# are right; a preprocessing in the network (bytes, gamma) and old segmentation networks are not.
+# With one exponent for all, Pow is right; with several it is NaN for each negative base, as exp(y * log(x)) is. Nothing is
+# printed. Bytes and gamma curves in a network's preprocessing, and the upsampling of old segmentation networks, are such layers.
 set -euo pipefail
 [ "$(uname -m)" = x86_64 ] || { echo "this one is about x86-64" >&2; exit 1; }
 folder=$(mktemp -d)

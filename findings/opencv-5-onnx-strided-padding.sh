@@ -16,7 +16,7 @@
 #   GRU, reverse                           0.315, 0.154, 0.047     refused           0.205, 0.288, 0.317, as forward
 #   GRU, forward, its first output alone   0.205, 0.288, 0.317     refused           0.317
 # An even size needs one pixel of padding; version 5 puts it before the image, version 4 behind it, whatever the file says.
-# Networks from TensorFlow have SAME_UPPER in each layer with a stride. Shapes agree, scores look like scores, and a
+# TensorFlow's "SAME" padding is SAME_UPPER in ONNX. Shapes agree, scores look like scores, and a
 # detector's boxes move. Write the padding as numbers.
 set -euo pipefail
 folder=$(mktemp -d)
