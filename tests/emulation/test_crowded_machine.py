@@ -84,8 +84,9 @@ def test_an_engine_with_less_memory_than_the_board_decides_nothing(
     group = crowd.Outer(own_engine.group_folder(), 1)
     assert group.limit(700 * MIB)
     try:
+        # In turn: where both run, the kernel may end the small one for the big one's memory.
         big, small = run(
-            ContainerTarget(DEVICE, builder),
+            ContainerTarget(DEVICE, builder, containers_at_once=1),
             [networks.load("ResNet-101"), networks.load("SqueezeNet V1.1")],
         )
     finally:
