@@ -157,13 +157,13 @@ def own_pages(pid, proc="/proc", deadline_s=ANSWER_DEADLINE_S):
     it, and ForkError where the process does not wait.
     """
     threads = "{}/{}/task".format(proc, pid)
-    end = time.monotonic() + deadline_s
+    last = time.monotonic() + deadline_s
     # A byte that is read and written must not change in between.
     while True:
         states = {state_of(threads + "/" + thread) for thread in os.listdir(threads)}
         if states == {"S"}:
             break
-        if "Z" in states or time.monotonic() >= end:
+        if "Z" in states or time.monotonic() >= last:
             raise ForkError("it does not wait")
         time.sleep(WAIT_S)
     memory = os.open("{}/{}/mem".format(proc, pid), os.O_RDWR)

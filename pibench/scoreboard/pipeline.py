@@ -20,10 +20,9 @@ def cycles(loop: Sequence[Instruction], core: Core, passes: int = PASSES) -> flo
     """Return the cycles of one pass of a loop whose data is in the first cache."""
     half = passes // 2
     if isinstance(core, OutOfOrderCore):
-        first, all_of_them = (
-            max(map(OutOfOrderPipeline(core).issue, [*loop] * count)) for count in (half, passes)
-        )
-        return (all_of_them - first) / (passes - half)
+        issue = OutOfOrderPipeline(core).issue
+        ends = [max(map(issue, loop)) for _ in range(passes)]
+        return (max(ends) - max(ends[:half])) / (passes - half)
     pipeline = _InOrderPipeline(core)
     starts = []
     for _ in range(passes):

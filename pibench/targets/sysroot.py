@@ -7,21 +7,17 @@ it when it grows beyond the device's memory.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
-from itertools import count
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import psutil
 
@@ -31,8 +27,6 @@ from pibench.engines.base import PROGRAM
 from pibench.errors import HostError
 from pibench.images.build import Builder
 from pibench.images.rootfs import RootLoader
-from pibench.probe import cgroup
-from pibench.probe.forks import ForkError, own_pages
 from pibench.process import run, running
 from pibench.target_kinds import kind_of
 from pibench.targets import emulation
@@ -47,6 +41,12 @@ from pibench.targets.confined import (
     outcome_of,
 )
 from pibench.targets.job import Programs
+from pibench.targets.memory_groups import (
+    OwnFolder,
+    PlacedGroup,
+    available_grouping,
+    remove_orphans,
+)
 from pibench.targets.probe_session import (
     ATTEMPTS,
     ProbeSession,
@@ -58,11 +58,6 @@ from pibench.targets.sandbox import scratch
 from pibench.targets.worker_pool import largest_first, pieces_at_once, pooled, reporting
 
 _VERSION: Final = re.compile(r"^qemu-aarch64\S* version [^\n]*")
-_GROUP_NAME: Final = re.compile(r"^pibench-(\d+)-(\d+)-\d+$")
-_numbers = count()
-_TRIAL_BYTES: Final = 64 << 20
-_DEADLINE_S: Final = 10.0
-_REMOVAL_S: Final = 3.0
 INTERVAL_S: Final = 0.02
 """Caffe touches up to 2 GB/s emulated: between two checks it can grow by 40 MB."""
 
@@ -143,7 +138,7 @@ class SysrootTarget(ConfinedTarget):
             with running(probe_command(job), stdout=subprocess.PIPE) as probe:
                 listen(probe, session, threading.Event())
             return
-        with RunGroup(grouping) as group:
+        with PlacedGroup(grouping) as group:
 
             def answer(event: dict[str, Any]) -> str:
                 if event["event"] == "place":
@@ -165,7 +160,7 @@ class SysrootTarget(ConfinedTarget):
         """Run networks under one probe until none waits, and under another where it dies."""
         deaths: Counter[str] = Counter()
         while waiting and not stopping.is_set():
-            with scratch(self.name) as folder, RunGroup(grouping) as group:
+            with scratch(self.name) as folder, PlacedGroup(grouping) as group:
                 session = ProbeSession(watch=watch)
                 session.observe = partial(self._report, session, observe)
                 answer = partial(self._answer, session, group, waiting, stopping)
@@ -188,7 +183,7 @@ class SysrootTarget(ConfinedTarget):
     def _answer(
         self,
         session: ProbeSession,
-        group: RunGroup,
+        group: PlacedGroup,
         waiting: deque[Job],
         stopping: threading.Event,
         event: dict[str, Any],
@@ -308,105 +303,6 @@ def find_emulator() -> str:
     )
 
 
-class Grouping(Protocol):
-    """A way to start a command in its own memory cgroup."""
-
-    def started(
-        self, argv: Sequence[str], memory_bytes: int
-    ) -> contextlib.AbstractContextManager[list[str]]:
-        """Yield the command line that runs `argv` in the block, under the limit, without swap."""
-
-
-@dataclass(frozen=True)
-class OwnFolder:
-    """Folders below this process's own group, made directly (cgroups(7))."""
-
-    parent: Path
-    version: int
-
-    @contextlib.contextmanager
-    def started(self, argv: Sequence[str], memory_bytes: int) -> Iterator[list[str]]:
-        """Yield a command in which a shell joins the group and then becomes `argv`."""
-        with self.made(memory_bytes) as folder:
-            yield ["sh", "-c", 'echo $$ >"$0" && exec "$@"', str(folder / "cgroup.procs"), *argv]
-
-    @contextlib.contextmanager
-    def made(self, memory_bytes: int | None) -> Iterator[Path]:
-        """Yield the folder of a new group under the limit, without swap; None is no limit.
-
-        Raises HostError where it cannot be made.
-        """
-        namespace = Path("/proc/self/ns/pid").stat().st_ino
-        folder = self.parent / f"pibench-{namespace}-{os.getpid()}-{next(_numbers)}"
-        try:
-            folder.mkdir()
-        except OSError as error:
-            raise HostError(
-                f"the cgroup {folder} cannot be made any more: {error.strerror}"
-            ) from error
-        try:
-            if memory_bytes is not None:
-                self.limit(folder, memory_bytes)
-            yield folder
-        finally:
-            _remove(folder)
-
-    def limit(self, folder: Path, memory_bytes: int) -> None:
-        """Limit the memory of the group `folder`, and give it no swap."""
-        if self.version == 2:
-            values = {"memory.swap.max": 0, "memory.max": memory_bytes}
-        else:
-            # Memory first: the limit of memory and swap together must not be less.
-            values = {"memory.limit_in_bytes": memory_bytes}
-            if (folder / "memory.memsw.limit_in_bytes").exists():
-                values["memory.memsw.limit_in_bytes"] = memory_bytes
-            else:
-                values["memory.swappiness"] = 0
-        for name, value in values.items():
-            (folder / name).write_text(f"{value}\n")
-
-
-class RunGroup(contextlib.ExitStack):
-    """The group of the run that is in progress under a probe; there may be none."""
-
-    def __init__(self, grouping: OwnFolder) -> None:
-        super().__init__()
-        self._grouping = grouping
-        self._folder: Path | None = None
-
-    def answer(self, event: dict[str, Any], memory_bytes: int | None) -> str:
-        """Do what a probe asks for a process, and return the answer.
-
-        Raises HostError where the process cannot be moved.
-        """
-        if event["event"] == "place":
-            self._place(int(event["pid"]), memory_bytes)
-            return "done"
-        if event["event"] == "own":
-            with contextlib.suppress(OSError, ForkError):
-                own_pages(int(event["pid"]))
-                return "done"
-        return ""
-
-    def _place(self, pid: int, memory_bytes: int | None) -> None:
-        if self._folder is None:
-            self._folder = self.enter_context(self._grouping.made(memory_bytes))
-        try:
-            (self._folder / "cgroup.procs").write_text(f"{pid}\n")
-        except ProcessLookupError:
-            # The probe finds the process in no group, and sees its end.
-            pass
-        except OSError as error:
-            raise HostError(
-                f"no process can be moved into the cgroup {self._folder}: {error.strerror}"
-            ) from error
-
-    def end(self) -> None:
-        """Remove the group, whose process has ended."""
-        self.close()
-        self._folder = None
-
-
 def _taken_from(waiting: deque[Job]) -> Job | None:
     """Return the first piece of work, which no other thread gets then; None if there is none."""
     try:
@@ -425,85 +321,6 @@ def _listen_and_answer(
     with running(probe_command(job), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as probe:
         session.reply = answering(probe, answer)
         return listen(probe, session, stopping)
-
-
-class UserScope:
-    """Scopes of the user's own systemd."""
-
-    @contextlib.contextmanager
-    def started(self, argv: Sequence[str], memory_bytes: int) -> Iterator[list[str]]:
-        """Yield a command for systemd, which makes the group and later removes it."""
-        yield [
-            *("systemd-run", "--user", "--scope", "--quiet", "--collect"),
-            *("-p", f"MemoryMax={memory_bytes}", "-p", "MemorySwapMax=0", "--"),
-            *argv,
-        ]
-
-
-@cache
-def available_grouping() -> Grouping | None:
-    """Return the first way that works here, by trying each; None if none does."""
-    own = own_folder()
-    ways: list[Grouping] = [own] if own else []
-    if shutil.which("systemd-run") is not None:
-        ways.append(UserScope())
-    for way in ways:
-        try:
-            with way.started(["true"], _TRIAL_BYTES) as argv:
-                if run(argv, deadline_s=_DEADLINE_S, check=False).returncode == 0:
-                    return way
-        except (OSError, HostError):
-            continue
-    return None
-
-
-def own_folder(root: str = "") -> OwnFolder | None:
-    """Return where this process could make groups: its own memory group's folder, below `root`."""
-    found = cgroup.hierarchy("memory", root)
-    if not found.folders:
-        return None
-    folder = Path(found.folders[0])
-    with contextlib.suppress(OSError):
-        control = folder / "cgroup.subtree_control"
-        if found.version == 1 or "memory" in control.read_text().split():
-            return OwnFolder(folder, found.version)
-    return None
-
-
-def remove_orphans() -> None:
-    """Remove the groups of processes that are gone, except those that still contain a process.
-
-    Groups of another PID namespace stay too: their owners cannot be checked from here.
-    """
-    own = own_folder()
-    namespace = str(Path("/proc/self/ns/pid").stat().st_ino)
-    for folder in own.parent.glob("pibench-*") if own else []:
-        named = _GROUP_NAME.match(folder.name)
-        if named and named[1] == namespace and not psutil.pid_exists(int(named[2])):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-
-
-def _remove(folder: Path) -> None:
-    """Remove the group, and end what is left in it.
-
-    A network's process may have started another, which would run on beside the next network. The
-    kernel releases the group shortly after its last process.
-    """
-    deadline = time.monotonic() + _REMOVAL_S
-    while True:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
-            return
-        if time.monotonic() >= deadline:
-            return
-        with contextlib.suppress(OSError):
-            # 0 would be a process of another PID namespace, and to kill() this process's group.
-            for pid in map(int, (folder / "cgroup.procs").read_text().split()):
-                with contextlib.suppress(ProcessLookupError):
-                    if pid > 0:
-                        os.kill(pid, signal.SIGKILL)
-        time.sleep(0.02)
 
 
 @dataclass

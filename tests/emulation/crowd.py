@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pibench.targets.sysroot import OwnFolder, available_grouping
+from pibench.targets.memory_groups import OwnFolder, available_grouping
 
 MIB = 2**20
 HOG_LIMIT_BYTES = 20 * MIB

@@ -21,7 +21,8 @@ from pibench.records.store import RecordStore
 from pibench.runner.options import RunOptions
 from pibench.runner.runner import Runner
 from pibench.targets.base import Outcome
-from pibench.targets.sysroot import OwnFolder, SysrootTarget, available_grouping, own_folder
+from pibench.targets.memory_groups import OwnFolder, available_grouping, own_folder
+from pibench.targets.sysroot import SysrootTarget
 from tests.emulation.conftest import DEVICE, run
 
 pytestmark = pytest.mark.emulation

@@ -245,14 +245,18 @@ def test_a_record_of_another_core_has_that_core_s_stack(
 
 
 def test_passes_on_another_core_are_met_with_nothing_fitted() -> None:
-    """Two cores of that board took longer than one with two networks: no model has that."""
     table = load_paper("a72-openblas")
-    errors = {}
+    printed_ms = {
+        (entry.network, entry.threads): entry.figures["latency"].value for entry in table.entries
+    }
+    errors = []
     for entry in table.entries:
-        found = estimates(table, entry)["latency"].value
-        assert isinstance(found, float)
-        errors[entry.key] = found / entry.figures["latency"].value - 1
-    slower_on_two = {errors.pop("resnet-18-2"), errors.pop("resnet-34-2")}
-    assert max(slower_on_two) < -0.5
-    assert mean(map(abs, errors.values())) < 0.12
-    assert max(map(abs, errors.values())) < 0.25
+        own_ms = printed_ms[entry.network, entry.threads]
+        # Two networks took longer on two cores than on one, which no model has.
+        if own_ms <= printed_ms[entry.network, 1]:
+            found = estimates(table, entry)["latency"].value
+            assert isinstance(found, float)
+            errors.append(abs(found / own_ms - 1))
+    assert len(errors) == 12
+    assert mean(errors) < 0.12
+    assert max(errors) < 0.25

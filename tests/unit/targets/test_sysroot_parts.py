@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pibench.errors import HostError
-from pibench.targets import sysroot
-from pibench.targets.sysroot import OwnFolder, RunGroup, UserScope, watched
+from pibench.targets import memory_groups
+from pibench.targets.memory_groups import OwnFolder, PlacedGroup, UserScope
+from pibench.targets.sysroot import find_emulator, watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +56,7 @@ def test_where_groups_could_be_made(
     if control is not None:
         (own / "cgroup.subtree_control").write_text(f"{control}\n")
     expected = OwnFolder(own, version) if version else None
-    assert sysroot.own_folder(str(tmp_path)) == expected
+    assert memory_groups.own_folder(str(tmp_path)) == expected
 
 
 def test_a_user_s_systemd_is_asked_for_a_scope_without_swap() -> None:
@@ -101,7 +102,7 @@ def test_both_versions_are_limited_without_swap(
 
 @pytest.fixture
 def own_folder() -> OwnFolder:
-    own = sysroot.available_grouping()
+    own = memory_groups.available_grouping()
     if not isinstance(own, OwnFolder):
         pytest.skip("this user may make no cgroup by hand")
     return own
@@ -128,7 +129,7 @@ def test_a_group_goes_though_the_block_broke(own_folder: OwnFolder) -> None:
 
 
 def test_what_a_run_left_in_its_group_ends_with_it(own_folder: OwnFolder) -> None:
-    with RunGroup(own_folder) as group, asleep() as left:
+    with PlacedGroup(own_folder) as group, asleep() as left:
         group.answer({"event": "place", "pid": left.pid}, 64 * MIB)
         began = time.monotonic()
         group.end()
@@ -141,7 +142,7 @@ def test_a_run_s_processes_get_one_group_and_the_next_run_another(own_folder: Ow
     def places_of(pid: int) -> str:
         return Path(f"/proc/{pid}/cgroup").read_text()
 
-    with RunGroup(own_folder) as group, asleep() as one, asleep() as other:
+    with PlacedGroup(own_folder) as group, asleep() as one, asleep() as other:
         for process in (one, other):
             assert group.answer({"event": "place", "pid": process.pid}, 64 * MIB) == "done"
         assert places_of(one.pid) == places_of(other.pid) != places_of(os.getpid())
@@ -238,8 +239,8 @@ def test_without_an_emulator_there_is_a_way_to_have_one(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(HostError) as fault:
-        sysroot.find_emulator()
+        find_emulator()
     assert fault.value.hint == "sudo apt-get install qemu-user"
     static = tmp_path / "qemu-aarch64-static"
     static.touch(mode=0o755)
-    assert sysroot.find_emulator() == str(static)
+    assert find_emulator() == str(static)
