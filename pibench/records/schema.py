@@ -154,7 +154,7 @@ class Sample(Frozen):
 
 
 class LatencyInterval(Frozen):
-    """A bootstrap interval of the median of the samples that count."""
+    """An interval of the median of the samples that count, and how often such intervals hold it."""
 
     low_ms: Milliseconds
     high_ms: Milliseconds
