@@ -30,6 +30,8 @@ class MemoryTiming:
 
     `line_copy_ns` reads one and writes another, `line_write_ns` writes only; `l2_ns` is how much
     longer L2 takes than the first cache. All cores together read `all_cores_bytes_per_s` at most.
+    `line_short_run_ns` is of a core whose prefetcher does not follow runs of about 1 kB: each line
+    is then a read at random, of which two are under way. None: it follows them.
     """
 
     line_read_ns: float
@@ -38,6 +40,7 @@ class MemoryTiming:
     l2_ns: float
     all_cores_bytes_per_s: float
     source: str
+    line_short_run_ns: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

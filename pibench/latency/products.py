@@ -35,10 +35,12 @@ _ROWS_OF_A_THREAD: Final = 2
 class Memory:
     """A board's memory in cycles of its clock: a number in a stream, and a line from L2.
 
+    `short_run` is a number that is read in a run of about 1 kB, after which another row begins.
     `streams` is how many times the rate of one core all cores together get at most.
     """
 
     read: float
+    short_run: float
     write: float
     copy: float
     l2: float
@@ -56,6 +58,7 @@ class Memory:
         one_core = line_bytes / timing.line_read_ns
         return cls(
             read=timing.line_read_ns * per_ns / _LINE,
+            short_run=(timing.line_short_run_ns or timing.line_read_ns) * per_ns / _LINE,
             write=timing.line_write_ns * per_ns / _LINE,
             copy=timing.line_copy_ns * per_ns / _LINE,
             l2=timing.l2_ns * per_ns,
@@ -106,7 +109,7 @@ def product(
     """
     gemm = stack.gemm
     if gemm.algorithm == "panels":
-        return _panels(rows, columns, depth, gemm, memory, adds=adds)
+        return _panels(rows, columns, depth, gemm, memory, adds=adds, transposed=transposed)
     if gemm.algorithm == "loops":
         return _loops(rows, columns, depth, gemm, memory, transposed=transposed)
     if depth == 1:
@@ -115,7 +118,14 @@ def product(
 
 
 def _panels(
-    rows: int, columns: int, depth: int, gemm: Gemm, memory: Memory, *, adds: bool
+    rows: int,
+    columns: int,
+    depth: int,
+    gemm: Gemm,
+    memory: Memory,
+    *,
+    adds: bool,
+    transposed: bool,
 ) -> Cycles:
     core = waiting = 0.0
     tiles = [
@@ -127,7 +137,13 @@ def _panels(
     widest = next(iter(gemm.by_width))
     tallest = next(iter(gemm.by_width[widest]))
     from_l2 = memory.l2 / _LINE
-    a_read = memory.read if _FLOAT_BYTES * rows * depth > memory.l2_bytes / 2 else from_l2
+    a_read = memory.read
+    if transposed:
+        # A block of the depth is all that is read of a row before the next row begins. The core
+        # copies what has come while it waits for more.
+        a_read = max(a_read, memory.short_run - gemm.pack_a)
+    if _FLOAT_BYTES * rows * depth <= memory.l2_bytes / 2:
+        a_read = from_l2
     for block in _depths(depth, gemm.q, tallest):
         core += rows * block * gemm.pack_a + columns * block * gemm.pack_b
         # Both are read where they are, and written to panels that stay in L2.
