@@ -24,6 +24,7 @@ LONGEST_REQUEST = 4096
 # the same program differ by this much when each is started by itself, too.
 SAME_PEAK_BYTES = 256 << 10
 PAGE_BYTES = 4096
+MOST_COPIED_BYTES = 1 << 18
 # Documentation/admin-guide/mm/pagemap.rst in Linux's source.
 ENTRY_BYTES = 8
 PRESENT = 1 << 63
@@ -158,7 +159,7 @@ def own_pages(pid, proc="/proc", deadline_s=ANSWER_DEADLINE_S):
     """
     threads = "{}/{}/task".format(proc, pid)
     last = time.monotonic() + deadline_s
-    # A byte that is read and written must not change in between.
+    # What is read and written must not change in between.
     while True:
         states = {state_of(threads + "/" + thread) for thread in os.listdir(threads)}
         if states == {"S"}:
@@ -169,8 +170,10 @@ def own_pages(pid, proc="/proc", deadline_s=ANSWER_DEADLINE_S):
     memory = os.open("{}/{}/mem".format(proc, pid), os.O_RDWR)
     try:
         for start, end in shared_pages(pid, proc):
-            for page in range(start, end, PAGE_BYTES):
-                os.pwrite(memory, os.pread(memory, 1, page), page)
+            for at in range(start, end, MOST_COPIED_BYTES):
+                content = os.pread(memory, min(end - at, MOST_COPIED_BYTES), at)
+                if at + os.pwrite(memory, content, at) < min(end, at + MOST_COPIED_BYTES):
+                    raise ForkError("some of its pages cannot be written")
     finally:
         os.close(memory)
 
