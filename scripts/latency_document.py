@@ -104,10 +104,10 @@ these two rows: mean {other_mean:.1f} %, worst {other_worst:.1f} %.
 
 Of a fully connected layer's weights, a core that packs them reads a thousand bytes of one row, then
 of the next. A Cortex-A72 is taken to read each line of such runs as one at random, of which two are
-under way (`line_short_run_ns` of its boards, from others' measurements of memory). That it does was
-concluded from AlexNet here, whose fully connected layers took 342 ms on one core, where lines in a
-stream would take 105: they do not test it. The same layers of the other networks, which are small,
-are predicted to take 1.5 times as long as they took.
+under way (`line_short_run_ns` of its boards, from others' measurements of memory). This was
+concluded from AlexNet in this table, so AlexNet does not test it: its fully connected layers took
+342 ms on one core, and would take 105 if the lines came in a stream. The same layers of the other
+networks are small; their predictions are 1.5 times what was measured.
 
 The same by the rates fitted on the paper's times, as pibench predicted every board before it had
 stacks (`--stack paper`):
