@@ -22,14 +22,15 @@ from pibench.latency import stacks
 from pibench.latency.model import predictor
 from pibench.plan import answers
 from pibench.plan.environment import of_device
-from pibench.plan.planner import plan
+from pibench.plan.planner import moved, plan
 from pibench.plan.process import FLOAT_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from pibench.devices import Device
     from pibench.engines.base import Protocol
+    from pibench.engines.caffe.shapes import Shapes
     from pibench.judgements import Judgement, TimeJudgement
     from pibench.latency.model import Prediction
     from pibench.networks.network import Network
@@ -164,19 +165,26 @@ def check(
 
 def _remedies(planned: Plan, device: Device) -> Iterator[Remedy]:
     """Yield the changes with which the network fits, each planned."""
-    network, protocol = planned.network, planned.protocol
+    network, protocol, environment = planned.network, planned.protocol, planned.environment
+
+    def least_bytes(found: Shapes, under: Protocol, but: Collection[str] = ()) -> int:
+        """Return the least peak, as far as it is known without another plan."""
+        if not environment.is_caffe:
+            return 0
+        return answers.least_peak_bytes(found, under, environment, but=but)
 
     def tried(change: str, changed: Network | None, under: Protocol = protocol) -> Iterator[Remedy]:
         if changed is None:
             return
         try:
-            if _is_too_large(planned, changed, under, device):
+            if changed is network and environment.is_caffe:
+                least = answers.least_forward_bytes(planned)
+            else:
+                least = least_bytes(changed.shapes_under(under), under)
+            if least > device.usable_bytes:
                 return
             found = plan(
-                changed,
-                protocol=under,
-                environment=planned.environment,
-                most_bytes=device.usable_bytes,
+                changed, protocol=under, environment=environment, most_bytes=device.usable_bytes
             )
         except InvalidInputError:
             return
@@ -184,8 +192,12 @@ def _remedies(planned: Plan, device: Device) -> Iterator[Remedy]:
         if judged.verdict == "fit":
             yield Remedy(change, device, found, judged)
 
-    folded = answers.folded(network)
-    alone = [*tried("in place", answers.in_place(network)), *tried("fold-bn", folded)]
+    in_place = folded = None
+    # Both spare memory of BatchNorm and Scale alone, and are made to the test phase's network.
+    found, norms = network.shapes, ("BatchNorm", "Scale")
+    if found.phase == "TRAIN" or least_bytes(found, "inference", norms) <= device.usable_bytes:
+        in_place, folded = answers.in_place(network), answers.folded(network)
+    alone = [*tried("in place", in_place), *tried("fold-bn", folded)]
     if protocol == "caffe-time" and network.runs_under("inference"):
         forward = [*tried("--protocol inference", network, "inference")]
         folds = any(remedy.change == "fold-bn" for remedy in alone)
@@ -195,39 +207,28 @@ def _remedies(planned: Plan, device: Device) -> Iterator[Remedy]:
         alone = [*forward, *alone, *both]
     yield from alone
     if network.batch_under(protocol) > 1:
-        found = answers.max_batch(
-            network, device=device, protocol=protocol, environment=planned.environment
+        largest = answers.max_batch(
+            network, device=device, protocol=protocol, environment=environment
         )
-        if found.batch:
-            yield from tried(f"--batch {found.batch}", network.with_batch(found.batch))
+        if largest.batch:
+            yield from tried(f"--batch {largest.batch}", network.with_batch(largest.batch))
     note = "forward only" if protocol == "caffe-time" else ""
     for one in answers.other_engines(planned, device):
         yield Remedy(f"--engine {one.engine}", device, one.planned, one.judged, note)
     yield from _smaller_image(planned, device)
     reserve_bytes = device.reserve_bytes
-    plans = {planned.environment: planned}
+    least = least_bytes(network.shapes_under(protocol), protocol)
+    plans = {environment: planned}
     for other in sorted(map(devices.load, devices.names()), key=lambda one: one.usable_bytes):
-        if other.usable_bytes > device.usable_bytes + reserve_bytes:
+        if other.usable_bytes > max(device.usable_bytes, least) + reserve_bytes:
             larger = other.with_reserve(reserve_bytes / MIB)
-            environment = of_device(larger, engine=planned.environment.engine)
-            if environment not in plans:
-                plans[environment] = plan(network, protocol=protocol, environment=environment)
-            there = plans[environment]
-            judged = judge(there, larger)
+            there = of_device(larger, engine=environment.engine)
+            if there not in plans:
+                plans[there] = moved(planned, there)
+            judged = judge(plans[there], larger)
             if judged.verdict == "fit":
-                yield Remedy(f"--device {larger.id}", larger, there, judged)
+                yield Remedy(f"--device {larger.id}", larger, plans[there], judged)
                 return
-
-
-def _is_too_large(planned: Plan, changed: Network, protocol: Protocol, device: Device) -> bool:
-    """Return whether a network does not fit, as far as that is known without another plan."""
-    if not planned.environment.is_caffe:
-        return False
-    if changed is planned.network:
-        least_bytes = answers.least_forward_bytes(planned)
-    else:
-        least_bytes = answers.least_peak_bytes(changed, protocol, planned.environment)
-    return least_bytes > device.usable_bytes
 
 
 def _smaller_image(planned: Plan, device: Device) -> Iterator[Remedy]:
@@ -281,5 +282,5 @@ def _unchanged_bytes(planned: Plan) -> int:
         for shape in shapes
     )
     if planned.protocol == "caffe-time":
-        numbers += numbers - answers.frozen_count(found, but=depends)
+        numbers += numbers - answers.frozen_count(found, but=(depends,))
     return FLOAT_BYTES * numbers

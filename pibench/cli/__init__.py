@@ -34,6 +34,8 @@ def main() -> NoReturn:
 
         # At its end Python looks for garbage once more, in all that there is: 50 ms and more.
         atexit.register(gc.freeze)
+        # Importing makes no garbage to look for; a command enables this.
+        gc.disable()
         code = _run()
     except KeyboardInterrupt:
         # Before a command ran, while modules were imported.

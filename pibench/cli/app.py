@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -130,6 +131,8 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
+        # Disabled at the start (pibench/cli/__init__.py).
+        gc.enable()
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:

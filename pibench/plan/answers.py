@@ -19,7 +19,7 @@ from pibench.plan.process import FLOAT_BYTES
 from pibench.setups import DEFAULT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from pibench.devices import Device
     from pibench.engines.base import Protocol
@@ -264,22 +264,29 @@ def other_engines_as_dicts(planned: Plan, device: Device) -> list[dict[str, Any]
     ]
 
 
-def least_peak_bytes(network: Network, protocol: Protocol, environment: Environment) -> int:
-    """Return a lower bound of the peak with Caffe, which takes a quarter of a plan's time.
+def least_peak_bytes(
+    found: Shapes, protocol: Protocol, environment: Environment, *, but: Collection[str] = ()
+) -> int:
+    """Return a lower bound of the peak with Caffe, without layers of the types in `but`.
 
     At the end of its first pass Caffe has every parameter and the output of every layer that makes
     one of its own, and each convolution its im2col buffer; `caffe time` then fills the gradient of
     every parameter that learns. A BatchNorm has two copies of its bottom, and `caffe time` fills
     its bottom's gradient. A Scale in place has a copy of its bottom.
     """
-    found = network.shapes_under(protocol)
-    parameters = found.parameter_count
+    parameters = found.parameter_count - sum(
+        math.prod(shape)
+        for layer, shapes in zip(found.layers, found.weights, strict=True)
+        if layer.type in but
+        for shape in shapes
+    )
     if protocol == "caffe-time":
-        parameters += max(0, parameters - frozen_count(found))
+        parameters += max(0, parameters - frozen_count(found, but=but))
+    own_output = _OWN_OUTPUT.difference(but)
     activations = sum(
         math.prod(tops[0])
         for layer, tops in zip(found.layers, found.tops, strict=True)
-        if layer.type in _OWN_OUTPUT
+        if layer.type in own_output
         and layer.top[0] != layer.bottom[0]
         # A Concat of one blob shares it.
         and (layer.type != "Concat" or len(layer.bottom) > 1)
@@ -287,6 +294,8 @@ def least_peak_bytes(network: Network, protocol: Protocol, environment: Environm
     buffers = 0
     for position, layer in enumerate(found.layers):
         bottoms, tops = found.bottoms[position], found.tops[position]
+        if layer.type in but:
+            continue
         if layer.type == "BatchNorm":
             writer = found.layers[found.sources[position][0][0]]
             # What is written in place has the gradient of the blob before.
@@ -303,13 +312,13 @@ def least_peak_bytes(network: Network, protocol: Protocol, environment: Environm
     return environment.program(protocol).baseline_bytes + FLOAT_BYTES * numbers
 
 
-def frozen_count(found: Shapes, but: str = "") -> int:
-    """Return the number of parameters whose gradient is never filled, but for one layer type's."""
+def frozen_count(found: Shapes, but: Collection[str] = ()) -> int:
+    """Return the number of parameters whose gradient is never filled, but for some layer types."""
     return sum(
         math.prod(shape)
         for layer, shapes in zip(found.layers, found.weights, strict=True)
         for spec, shape in zip(layer.param, shapes, strict=False)
-        if spec.lr_mult <= 0 and layer.type != but
+        if spec.lr_mult <= 0 and layer.type not in but
     )
 
 
@@ -327,7 +336,7 @@ def least_forward_bytes(planned: Plan) -> int:
         or types != [layer.type for layer in training.layers]
         or (test.tops, test.weights) != (training.tops, training.weights)
     ):
-        return least_peak_bytes(network, "inference", planned.environment)
+        return least_peak_bytes(test, "inference", planned.environment)
     forward = itertools.takewhile(lambda step: step.phase != "backward", planned.steps)
     program = planned.environment.program("inference")
     return max(step.resident_bytes for step in forward) + (

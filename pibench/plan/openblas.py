@@ -51,8 +51,9 @@ class PackingBuffers:
 
         `job_table` is where a threaded product has its table: on the heap since OpenBLAS 0.3.11.
         """
-        self._kernel = kernel
+        self.kernel = kernel
         self._threads = threads
+        self._max_threads = max_threads
         panel_a = kernel.p * kernel.q * _FLOAT_BYTES
         self._base_b = (
             kernel.offset_a + ((panel_a + kernel.align) & ~kernel.align) + kernel.offset_b
@@ -65,6 +66,11 @@ class PackingBuffers:
         """Size of the table that each threaded product allocates and frees (level3_thread.c)."""
         self.job_table_touched_bytes = job_bytes * threads
         self.resident_bytes = 0
+
+    def untouched(self, kernel: Kernel) -> PackingBuffers:
+        """Return the buffers of as many threads with a core's kernels, as they start."""
+        job_table: Literal["heap", "stack"] = "heap" if self.allocates_job_table else "stack"
+        return PackingBuffers(kernel, self._threads, self._max_threads, job_table)
 
     def product(self, rows: int, columns: int, depth: int) -> bool:
         """Run a row-major product of rows x depth and depth x columns.
@@ -81,7 +87,7 @@ class PackingBuffers:
 
     def _pack(self, m: int, n: int, k: int) -> bool:
         threads_m, threads = self._partition(m, n, k)
-        kernel = self._kernel
+        kernel = self.kernel
         if threads == 1:
             depth = self._serial_depth(k)
             self._mark(0, kernel.offset_a, self._panel_height(m) * depth)
@@ -123,16 +129,16 @@ class PackingBuffers:
         return (threads_m, threads_m * threads_n) if threads_m * threads_n > 1 else (1, 1)
 
     def _serial_depth(self, k: int) -> int:
-        q = self._kernel.q
+        q = self.kernel.q
         if k >= 2 * q:
             return q
-        return k if k <= q else round_up(k // 2, self._kernel.unroll_m)
+        return k if k <= q else round_up(k // 2, self.kernel.unroll_m)
 
     def _panel_height(self, m: int) -> int:
-        p = self._kernel.p
+        p = self.kernel.p
         if m >= 2 * p:
             return p
-        return round_up(m // 2, self._kernel.unroll_m) if m > p else m
+        return round_up(m // 2, self.kernel.unroll_m) if m > p else m
 
     def _mark(self, thread: int, start: int, elements: int) -> None:
         if elements <= 0:

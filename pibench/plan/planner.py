@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
@@ -163,6 +163,21 @@ def plan(
         data_bytes=graph.data_bytes(nodes),
         process=process,
     )
+
+
+def moved(planned: Plan, environment: Environment) -> Plan:
+    """Return the plan of the same run, of all of it, in another environment.
+
+    Where nothing but the core differs, only what that changes is replayed.
+
+    Raises:
+        InvalidInputError: As for `plan`.
+    """
+    like = replace(environment, core=planned.environment.core)
+    if not environment.is_caffe or like != planned.environment:
+        return plan(planned.network, protocol=planned.protocol, environment=environment)
+    process = planned.process.with_kernel(environment.kernel)
+    return replace(planned, environment=environment, process=process)
 
 
 def _other_engine(

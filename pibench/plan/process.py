@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from typing import TYPE_CHECKING, NamedTuple
 
 from pibench.errors import InvalidInputError
 from pibench.plan.malloc import Block, Heap
 
 if TYPE_CHECKING:
-    from pibench.plan.openblas import PackingBuffers
+    from pibench.plan.openblas import Kernel, PackingBuffers
 
 FLOAT_BYTES = 4
 UNROLLED_OBJECTS = "objects of time steps"
@@ -84,6 +85,8 @@ class Process:
         self.heap = heap
         self.blas = blas
         self.steps: list[Step] = []
+        self.products: dict[tuple[int, int, int], int] = {}
+        """The step that each size of product comes in first."""
         self.memories: list[Memory] = []
         """Everything that ever had a block, in the order of allocation."""
         self.peak_bytes = 0
@@ -136,8 +139,31 @@ class Process:
         """Replay one cblas_sgemm: packing buffers, and the job table of a threaded product."""
         blas = self.blas
         assert blas is not None  # noqa: S101  (Caffe's process has one)
+        self.products.setdefault((rows, columns, depth), len(self.steps))
         if blas.product(rows, columns, depth) and blas.allocates_job_table:
             self.heap.pass_through(blas.job_table_bytes, blas.job_table_touched_bytes)
+
+    def with_kernel(self, kernel: Kernel) -> Process:
+        """Return the process, at its end, with another core's kernels and as many threads.
+
+        The threads share the same products, so that only their packing buffers differ.
+        """
+        assert self.blas is not None  # noqa: S101  (Caffe's process has one)
+        before, after = self.blas.untouched(self.blas.kernel), self.blas.untouched(kernel)
+        other = copy(self)
+        other.blas, other.steps = after, []
+        sizes = list(self.products)[::-1]
+        for index, step in enumerate(self.steps):
+            while sizes and self.products[sizes[-1]] == index:
+                size = sizes.pop()
+                before.product(*size)
+                after.product(*size)
+            more = after.resident_bytes - before.resident_bytes
+            resident_bytes, peak_bytes = step.resident_bytes + more, step.peak_bytes + more
+            other.steps.append(Step(step.phase, step.layer, resident_bytes, peak_bytes))
+        other.peak_bytes = max(step.peak_bytes for step in other.steps)
+        other.peak_step = [step.peak_bytes for step in other.steps].index(other.peak_bytes)
+        return other
 
     def touch(self, size_bytes: int, kind: str) -> None:
         """Let the program itself touch more, such as code that it has not run before."""
@@ -162,6 +188,11 @@ class Process:
         self.heap.keep(kept_bytes)
         self.end_step("exit", "")
 
+    def check(self, size_bytes: int) -> None:
+        """Raise TooMuchError if that is more than there may be."""
+        if size_bytes > self.most_bytes:
+            raise TooMuchError(f"more than {self.most_bytes} bytes")
+
     def end_step(self, phase: str, layer: str) -> None:
         """Record the resident bytes now; the heap's own peak lies within the step."""
         heap, blas = self.heap, self.blas
@@ -169,7 +200,6 @@ class Process:
         peak = rest + heap.peak_bytes
         if peak > self.peak_bytes:
             self.peak_bytes, self.peak_step = peak, len(self.steps)
-            if peak > self.most_bytes:
-                raise TooMuchError(f"more than {self.most_bytes} bytes")
+            self.check(peak)
         self.steps.append(Step(phase, layer, rest + heap.resident_bytes, peak))
         heap.peak_bytes = heap.resident_bytes

@@ -59,13 +59,13 @@ class NcnnFiles:
         params: dict[int, Number] | None = None,
         *weights: Array | bytes,
     ) -> None:
-        """Add a layer, named after its first top."""
+        """Add a layer, named after its first top; without a file for weights none is needed."""
+        if self._weights is None:
+            return
         texts = [_param(key, value) for key, value in (params or {}).items()]
         bottoms, tops = ([self._name("blob", name) for name in names] for names in (bottoms, tops))
         layer = self._name("layer", f"{tops[0]}")
         self.layers.append((kind, layer, bottoms, tops, " ".join(texts)))
-        if self._weights is None:
-            return
         for values in weights:
             if isinstance(values, bytes):
                 self._weights.write(values)

@@ -21,7 +21,7 @@ from pibench.plan.process import FLOAT_BYTES, Memory
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pibench.engines.caffe.shapes import Shapes
+    from pibench.engines.caffe.shapes import Shape, Shapes
     from pibench.networks.network import Network
     from pibench.plan.graph import Node
     from pibench.plan.process import Process
@@ -96,9 +96,11 @@ def replay(
         pass_bytes: What the program itself touches from the set-up on.
     """
     found = network.shapes_under("inference")
+    net = _Net(process, found, layout, threads)
+    # In the end there are weights as they were read, and as they are packed.
+    process.check(process.program_bytes + net.weights_bytes())
     name = caffemodel.seeded_name(network.net.name, 0)
     _read(process, graph.build(found, force_backward=False), name, grows=layout.grows)
-    net = _Net(process, found, layout, threads)
     process.touch(pass_bytes, "program")
     net.set_up()
     net.forward()
@@ -133,6 +135,18 @@ class _Net:
         """The memory of each top, by position and index."""
         self.copies: dict[int, Memory] = {}
         """The intermediate copy of a convolution's weights, by position."""
+
+    def weights_bytes(self) -> int:
+        """Return the size of all weights and of their packed copies."""
+        numbers = 0
+        for position, layer in enumerate(self.found.layers):
+            shapes = self.found.weights[position]
+            numbers += sum(map(math.prod, shapes))
+            if self.layout.packs and layer.type in CONVOLUTIONS:
+                numbers += self._packed(position)
+            elif self.layout.packs and layer.type == "InnerProduct" and shapes:
+                numbers += math.prod(shapes[0])
+        return FLOAT_BYTES * numbers
 
     def set_up(self) -> None:
         """Allocate as Net::setUpNet does: inner products, blobs, then what is fused."""
@@ -262,6 +276,28 @@ class _Net:
             size_bytes = FLOAT_BYTES * outputs * round_up(columns, _ALIGNED_COLUMNS)
             self.copies[position] = self._copy(position, "aligned weights", size_bytes)
 
+    def _is_by_winograd(self, position: int) -> bool:
+        found = self.found
+        inputs, shape = found.bottoms[position][0], found.weights[position][0]
+        window = windows.window(found.layers[position].convolution_param, len(inputs) - 2)
+        return (
+            self.layout.winograd
+            and window.kernel == (3, 3)
+            and window.stride == window.dilation == (1, 1)
+            and min(inputs[2:]) >= _WINOGRAD_LEAST
+            and shape[1] > 1
+        )
+
+    def _packed(self, position: int) -> int:
+        """Return how many values the packed weights of a convolution have."""
+        inputs, shape = self.found.bottoms[position][0], self.found.weights[position][0]
+        rows, columns = _matrix(shape)
+        if self._is_by_winograd(position):
+            return rows * shape[1] * _WINOGRAD_VALUES
+        if _is_by_channel(inputs, shape):
+            return rows * round_up(columns, 2 * _ALIGNED_COLUMNS)
+        return rows * columns
+
     def _convolve(self, position: int) -> None:
         """Pack the weights at the first pass, and use the buffers of one."""
         if not self.layout.packs:
@@ -269,34 +305,22 @@ class _Net:
         found = self.found
         layer, shape = found.layers[position], found.weights[position][0]
         inputs, outputs = found.bottoms[position][0], found.tops[position][0]
-        window = windows.window(layer.convolution_param, len(inputs) - 2)
-        groups = inputs[1] // shape[1]
-        rows, columns = _matrix(shape)
-        by_winograd = (
-            self.layout.winograd
-            and window.kernel == (3, 3)
-            and window.stride == window.dilation == (1, 1)
-            and min(inputs[2:]) >= _WINOGRAD_LEAST
-            and shape[1] > 1
-        )
         buffer_bytes = 0
+        by_winograd = self._is_by_winograd(position)
         if by_winograd:
-            packed = rows * shape[1] * _WINOGRAD_VALUES
             tiles = math.prod(-(-size // _WINOGRAD_TILE) for size in outputs[2:])
             buffer_bytes = (
                 FLOAT_BYTES * inputs[1] * _WINOGRAD_VALUES * round_up(tiles, _WINOGRAD_TILE)
             )
-        elif groups == inputs[1] == rows and groups > 1:
-            packed = rows * round_up(columns, 2 * _ALIGNED_COLUMNS)
-        else:
-            packed = rows * columns
+        elif not _is_by_channel(inputs, shape):
+            window = windows.window(layer.convolution_param, len(inputs) - 2)
             if window.kernel == window.stride == (1, 1):
                 buffer_bytes = FLOAT_BYTES * math.prod(inputs[1:]) + _BUFFER_BYTES
             else:
-                one = FLOAT_BYTES * _COLUMNS * columns + _BUFFER_BYTES
+                one = FLOAT_BYTES * _COLUMNS * math.prod(shape[1:]) + _BUFFER_BYTES
                 buffer_bytes = one * self.threads
         self.process.allocate(
-            FLOAT_BYTES * packed + _PACKED_BYTES, layer.name,
+            FLOAT_BYTES * self._packed(position) + _PACKED_BYTES, layer.name,
             "transformed weights" if by_winograd else "packed weights",
         )  # fmt: skip
         copy = self.copies.get(position)
@@ -304,6 +328,11 @@ class _Net:
             self.process.free(copy)
         if buffer_bytes:
             self.process.free(self.process.allocate(buffer_bytes, layer.name, "buffer"))
+
+
+def _is_by_channel(inputs: Shape, shape: Shape) -> bool:
+    """Return whether each channel is convolved by itself, by weights of this shape."""
+    return 1 < inputs[1] // shape[1] == inputs[1] == shape[0]
 
 
 def _consumers(found: Shapes) -> dict[tuple[int, int], list[int]]:
