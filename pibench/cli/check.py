@@ -90,14 +90,10 @@ def check(
     if as_json:
         print_json(answer)
     else:
-        from pibench.report.estimates import check_lines
-        from pibench.report.tables import console
+        from pibench.report.check import print_check
 
-        to = console()
-        width = to.width if to.is_terminal else None
         with ignore_broken_pipe():
-            for line in check_lines(found, answer, width):
-                to.print(line, soft_wrap=width is None)
+            print_check(found, answer)
     raise typer.Exit(found.exit_code)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from pibench.engines.registry import engine_of
@@ -12,7 +10,6 @@ from pibench.report.text import (
     MIB,
     NOTHING,
     mib,
-    milliseconds,
     number,
     signed,
     signed_mib,
@@ -21,12 +18,10 @@ from pibench.report.text import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from rich.console import Console
-    from rich.text import Text
 
-    from pibench.checks import Check
     from pibench.counting import Counts
     from pibench.crosscheck.cycles import Times
     from pibench.crosscheck.planned import Comparison
@@ -37,12 +32,6 @@ if TYPE_CHECKING:
 
 _EIGHTHS: Final = " ▁▂▃▄▅▆▇█"
 _PICTURE_ROWS: Final = 8
-_HOLDERS: Final = 4
-_VERDICTS: Final = {
-    "fit": ("fits", "bold green"),
-    "no-fit": ("does not fit", "bold red"),
-    "borderline": ("may or may not fit", "bold yellow"),
-}
 _COUNTED: Final = {
     "Instr.": "instructions", "MACs": "macs", "SIMD/FP": "simd_instructions",
     "Load": "load_instructions", "Store": "store_instructions", "Branch": "branch_instructions",
@@ -133,112 +122,6 @@ def print_details(name: str, answer: dict[str, Any], steps: Sequence[Step], to: 
 
 def _noted(note: str | None) -> str:
     return f" ({visible(note)})" if note else ""
-
-
-def check_lines(found: Check, answer: Mapping[str, Any], width: int | None = None) -> list[Text]:
-    """Return the answer of `pibench check` as lines for a terminal of `width` columns.
-
-    `answer` is the same as `check --json` prints. Without a width, for files and pipes, no line is
-    broken.
-    """
-    from rich.text import Text  # noqa: PLC0415  (start-up time)
-
-    verdict, device = found.judged.verdict, found.device
-    words, style = _VERDICTS[verdict]
-    environment = found.planned.environment
-    engine = "" if environment.is_caffe else f" with {engine_of(environment.engine).title}"
-    head = Text.assemble(
-        visible(answer["network"]),
-        f"{engine} ",
-        (words, style),
-        f" {device.name} (planned, nothing was run)",
-    )
-    room = answer["headroom_bytes"]
-    rest = f"{mib(room)} MiB are left" if room >= 0 else f"{mib(-room)} MiB are missing"
-    peak = f"{mib(answer['peak_rss_bytes'])} of {mib(answer['usable_bytes'])} MiB; {rest}"
-    run = f"{answer['protocol']}, batch {answer['batch']}"
-    facts = [("memory", f"{peak}, band ±{mib(answer['band_bytes'])}; {run}")]
-    one = found.prediction
-    if one is None:
-        facts.append(("time", f"unavailable: {visible(found.not_predicted)}"))
-    else:
-        figures = [milliseconds(value) for value in (one.latency_ms, one.low_ms, one.high_ms)]
-        more = "" if one.fits else "; of a board with the memory"
-        within = "90 %"
-        if one.pressure_ms:
-            more = f"; {milliseconds(one.pressure_ms)} of it at the edge of memory"
-            within = "bounds"
-        time = f"{figures[0]} ms forward, {figures[1]} to {figures[2]} ({within})"
-        facts.append(("time", f"{time}; predicted for {one.stack}, {one.threads} threads{more}"))
-    if found.judged_time is not None:
-        facts.append(("limit", visible(str(found.judged_time))))
-    at = answer["peak_at"]
-    kinds: Counter[str] = Counter()
-    for allocation in found.planned.allocations:
-        kinds[allocation.kind] += allocation.size_bytes
-    holds = ", ".join(f"{kind} {mib(size)}" for kind, size in kinds.most_common(_HOLDERS))
-    largest = next((one for one in found.planned.allocations if one.layer), None)
-    place = f"{at['phase']} {visible(at['layer'])}".rstrip()
-    facts.append(("peak", f"at {place}, MiB: {holds}"))
-    if largest is not None:
-        what = f"{largest.kind} of {visible(largest.layer)}"
-        facts.append(("", f"the largest of a layer is {mib(largest.size_bytes, 1)}: {what}"))
-    lines = [line for label, text in facts for line in _broken(f"  {label:8}{text}", width, 10)]
-    if verdict != "fit":
-        lines.append("  fits with" if answer["fits_with"] else "  nothing tried makes it fit")
-    lines += _changes(answer["fits_with"], width)
-    if answer["prove"] is not None:
-        lines += _command_lines("  prove   ", answer["prove"], width)
-    return [head, *map(Text, lines)]
-
-
-def _changes(changes: Sequence[Mapping[str, Any]], width: int | None) -> list[str]:
-    """Return the changes with which a network fits; a command too long begins a line."""
-    longest = max((len(change["change"]) for change in changes), default=0)
-    lines = []
-    for change in changes:
-        sizes = f"{mib(change['peak_rss_bytes'])} of {mib(change['usable_bytes'])} MiB"
-        what = f"    {change['change']:{longest}}  {sizes:18}"
-        note = f" ({visible(change['note'])})" if change["note"] else ""
-        whole = f"{what}  {change['command']}{note}"
-        if width is None or len(whole) <= width:
-            lines.append(whole)
-        else:
-            lines += _broken(f"{what.rstrip()}{note}", width, 6)
-            lines += _command_lines("      ", change["command"], width)
-    return lines
-
-
-def _broken(line: str, width: int | None, indent: int) -> list[str]:
-    """Return a line broken between words, its later lines indented."""
-    if width is None or len(line) <= width:
-        return [line]
-    import textwrap  # noqa: PLC0415  (start-up time)
-
-    return textwrap.wrap(
-        line,
-        width,
-        subsequent_indent=" " * indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
-def _command_lines(label: str, command: str, width: int | None) -> list[str]:
-    """Return a command after a label, broken so that a shell still reads it as one."""
-    if width is None or len(label) + len(command) <= width:
-        return [f"{label}{command}"]
-    if not command.startswith("pibench "):
-        return _broken(f"{label}{command}", width, len(label))
-    first, *words = map(shlex.quote, shlex.split(command))
-    lines = [f"{label}{first}"]
-    for word in words:
-        if len(lines[-1]) + len(word) + len("  \\") <= width:
-            lines[-1] += f" {word}"
-        else:
-            lines[-1] += " \\"
-            lines.append(f"{' ' * len(label)}  {word}")
-    return lines
 
 
 def comparison_table(rows: Sequence[Comparison], names: Sequence[str]) -> Table:

@@ -361,4 +361,5 @@ def _rename(layer: Layer, renamed: dict[str, str]) -> None:
         else:
             # A new blob, even if an earlier one with this name was renamed.
             renamed.pop(name, None)
-    layer.bottom[:] = [renamed.get(name, name) for name in layer.bottom]
+    if not renamed.keys().isdisjoint(layer.bottom):
+        layer.bottom[:] = [renamed.get(name, name) for name in layer.bottom]
