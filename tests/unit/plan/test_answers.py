@@ -18,6 +18,8 @@ from pibench.networks.network import Network, parse_image_size
 from pibench.plan.answers import (
     LargestBatch,
     LargestImage,
+    folded,
+    in_place,
     least_peak_bytes,
     max_batch,
     max_image,
@@ -25,7 +27,7 @@ from pibench.plan.answers import (
     summary,
 )
 from pibench.plan.environment import Environment, of_device
-from pibench.plan.planner import plan
+from pibench.plan.planner import moved, plan
 from pibench.plan.process import TooMuchError
 from pibench.verdict import Observation, decide
 from tests.wild.networks import WILD
@@ -61,13 +63,46 @@ def test_no_plan_is_below_the_least_peak(
         planned = plan(network, protocol=protocol, environment=pi)
     except InvalidInputError:
         pytest.skip("Caffe does not run it under this protocol")
-    least_bytes = least_peak_bytes(network, protocol, pi)
+    least_bytes = least_peak_bytes(network.shapes_under(protocol), protocol, pi)
     assert planned.baseline_rss_bytes < least_bytes <= planned.peak_rss_bytes
 
 
-@pytest.mark.parametrize("engine", ["caffe", "ncnn", "opencv"])
-def test_a_replay_ends_where_there_is_no_more_memory(pi: Environment, engine: str) -> None:
-    network, there = networks.load("NIN"), dataclasses.replace(pi, engine=engine)
+@pytest.mark.parametrize("protocol", ["caffe-time", "inference"])
+@pytest.mark.parametrize("name", ["DenseNet-121", "ResNet-152-v2", "SqueezeNet V1.1"])
+def test_no_change_to_norms_spares_memory_of_other_layers(
+    name: str, protocol: Protocol, pi: Environment
+) -> None:
+    network = networks.load(name)
+    norms = ("BatchNorm", "Scale")
+    least_bytes = least_peak_bytes(network.shapes, protocol, pi, but=norms)
+    for changed in filter(None, (network, in_place(network), folded(network))):
+        planned = plan(changed, protocol=protocol, environment=pi)
+        assert planned.baseline_rss_bytes < least_bytes <= planned.peak_rss_bytes
+
+
+@pytest.mark.parametrize("device", ["rpi4b_2gb", "rk3399_a72"])
+@pytest.mark.parametrize("name", sorted(WILD))
+def test_another_core_has_the_plan_that_is_made_for_it(
+    name: str, device: str, wild: Callable[..., Network], pi: Environment
+) -> None:
+    network, there = wild(name), of_device(devices.load(device))
+    try:
+        here = plan(network, protocol="caffe-time", environment=pi)
+    except InvalidInputError:
+        pytest.skip("Caffe does not run it under this protocol")
+    wanted = plan(network, protocol="caffe-time", environment=there)
+    found = moved(here, there)
+    assert (found.environment, found.steps) == (there, wanted.steps)
+    assert (found.peak_rss_bytes, found.peak_step) == (wanted.peak_rss_bytes, wanted.peak_step)
+    assert found.allocations == wanted.allocations
+
+
+@pytest.mark.parametrize("name", ["NIN", "AlexNet", "MobileNet"])
+@pytest.mark.parametrize("engine", ["caffe", "ncnn", "opencv", "opencv:winograd=off"])
+def test_a_replay_ends_where_there_is_no_more_memory(
+    pi: Environment, engine: str, name: str
+) -> None:
+    network, there = networks.load(name), dataclasses.replace(pi, engine=engine)
     whole = plan(network, protocol="inference", environment=there)
     peak = whole.peak_rss_bytes
     again = plan(network, protocol="inference", environment=there, most_bytes=peak)
@@ -78,7 +113,8 @@ def test_a_replay_ends_where_there_is_no_more_memory(pi: Environment, engine: st
 
 def test_the_least_peak_of_large_networks_tells_something(pi: Environment) -> None:
     for name in ("ResNetV2-269", "VGG 16"):
-        least_bytes = least_peak_bytes(networks.load(name), "caffe-time", pi)
+        found = networks.load(name).shapes_under("caffe-time")
+        least_bytes = least_peak_bytes(found, "caffe-time", pi)
         assert least_bytes > devices.load("rpi3b").usable_bytes
 
 
