@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pibench import devices
 from pibench.cli import options as opt
 from pibench.cli.output import ignore_broken_pipe, print_json, say
 from pibench.errors import InvalidInputError
@@ -105,7 +106,7 @@ def _given(asked: dict[str, Any]) -> dict[str, list[str]]:
     if asked["engine"] != "caffe":
         given["--engine"] = [asked["engine"]]
     if asked["reserve"]:
-        given["--reserve"] = [f"{asked['reserve']:g}"]
+        given["--reserve"] = [devices.reserve_name(asked["reserve"])]
     # Weights imply inference, as do the other engines, which have no other protocol.
     if asked["engine"] == "caffe" and (
         asked["protocol"] != "caffe-time" or asked["weights"] is not None

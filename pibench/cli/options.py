@@ -61,6 +61,20 @@ def target_spec(text: str) -> str:
     return text
 
 
+def reserve_mib(text: str | float) -> float:
+    """Read a reserve in MiB, or the name of a preset; a default is a number already.
+
+    Raises:
+        typer.BadParameter: for anything else.
+    """
+    from pibench.errors import InvalidInputError
+
+    try:
+        return devices.reserve_mib(str(text))
+    except InvalidInputError as error:
+        raise typer.BadParameter(f"{error.message}; {error.hint}") from None
+
+
 def default_target() -> str | None:
     """Return the target that the environment or a pyproject.toml names; None if neither does."""
     from pibench import settings
@@ -78,6 +92,10 @@ def _completions(incomplete: str) -> list[str]:
 
 def _devices(incomplete: str) -> list[str]:
     return [name for name in devices.names() if name.startswith(incomplete)]
+
+
+def _reserves(incomplete: str) -> list[str]:
+    return [name for name in devices.reserves() if name.startswith(incomplete)]
 
 
 def _networks(incomplete: str) -> list[str]:
@@ -448,7 +466,16 @@ Weights = Annotated[
     Path | None, option("The network's .caffemodel (one network only).", "--weights")
 ]
 _RESERVE: Final = "Memory of the device that other programs on it take."
-Reserve = Annotated[float, number("--reserve", "MIB", _RESERVE, 0, **variable("reserve"))]
+_RESERVE_MIB: Final = f"MIB|{'|'.join(devices.reserves())}"
+_reserve: Final[dict[str, Any]] = {"parser": reserve_mib, "autocompletion": _reserves}
+Reserve = Annotated[
+    float, number("--reserve", _RESERVE_MIB, _RESERVE, 0, **_reserve, **variable("reserve"))
+]
+_OF_TABLE: Final = "With --table: what other programs took, in place of its own."
+TableReserve = Annotated[
+    float | None,
+    number("--reserve", _RESERVE_MIB, _OF_TABLE, 0, **_reserve, show_default=False),
+]
 Batch = Annotated[int | None, option("Images per pass.", "--batch", metavar="N")]
 ImageSize = Annotated[str | None, option("Another image size.", "--input", metavar="HxW")]
 _INPUT: Final = "Another image size; of a model file the shape: [NAME=]1,3,224,224."

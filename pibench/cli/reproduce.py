@@ -47,9 +47,7 @@ def reproduce(
     table: str = typer.Option(
         "embedded-dnn", metavar="ID|FOLDER", help="Another published table; list names them."
     ),
-    reserve: float | None = opt.amount(
-        None, "--reserve", "MIB", "With --table: what other programs took, in place of its own.", 0
-    ),
+    reserve: opt.TableReserve = None,
     engines: str | None = opt.value(
         "Run them with other engines too, forward only: A,B,... or all.", metavar="NAMES"
     ),

@@ -7,10 +7,12 @@ import tomllib
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pibench.errors import InvalidInputError
 
+_FOLDER: Final = resources.files(__package__)
+_RESERVES: Final = "reserves.toml"
 KIB = 1024
 MIB = 2**20
 
@@ -95,6 +97,45 @@ class Device:
         )
 
 
+class Reserve(NamedTuple):
+    """What usually runs on a board beside a network, in MiB, and the source of the figure."""
+
+    title: str
+    mib: float
+    source: str
+
+
+@cache
+def reserves() -> dict[str, Reserve]:
+    """Return the presets of a reserve by name."""
+    presets = tomllib.loads((_FOLDER / _RESERVES).read_text(encoding="utf-8"))
+    return {name: Reserve(**preset) for name, preset in presets.items()}
+
+
+def reserve_mib(text: str) -> float:
+    """Return a reserve in MiB, from a number or the name of a preset.
+
+    Raises:
+        InvalidInputError: It is neither.
+    """
+    preset = reserves().get(text.strip().lower())
+    if preset is not None:
+        return preset.mib
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidInputError(
+            f"unknown reserve {text!r}", hint=f"give MiB, or a preset: {', '.join(reserves())}"
+        ) from None
+
+
+def reserve_name(size_mib: float) -> str:
+    """Return a reserve as `--reserve` takes it: the name of a preset of this size, or MiB."""
+    size_bytes = round(size_mib * MIB)
+    names = (name for name, one in reserves().items() if round(one.mib * MIB) == size_bytes)
+    return next(names, f"{size_mib:g}")
+
+
 def names() -> tuple[str, ...]:
     """Return the ids of the known devices, sorted."""
     return tuple(sorted(_profiles()))
@@ -130,9 +171,9 @@ def _plain(name: str) -> str:
 @cache
 def _profiles() -> dict[str, Device]:
     devices = {}
-    for file in resources.files(__package__).iterdir():
+    for file in _FOLDER.iterdir():
         device_id, _, kind = file.name.rpartition(".")
-        if kind == "toml":
+        if kind == "toml" and file.name != _RESERVES:
             profile = tomllib.loads(file.read_text(encoding="utf-8"))
             devices[device_id] = _device(device_id, profile)
     return devices

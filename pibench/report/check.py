@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from pibench.engines.registry import engine_of
-from pibench.report.text import mib, milliseconds, visible
+from pibench.report.text import mib, milliseconds, preset, visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,6 +65,8 @@ def _lines(found: Check, answer: Mapping[str, Any], width: int | None) -> list[s
     rest = f"{mib(room)} MiB are left" if room >= 0 else f"{mib(-room)} MiB are missing"
     peak = f"{mib(answer['peak_rss_bytes'])} of {mib(answer['usable_bytes'])} MiB; {rest}"
     run = f"{answer['protocol']}, batch {answer['batch']}"
+    if reserve_bytes := answer["reserve_bytes"]:
+        run += f"; {mib(reserve_bytes, 1)} MiB{preset(reserve_bytes)} are for other programs"
     facts = [("memory", f"{peak}, band ±{mib(answer['band_bytes'])}; {run}")]
     one = found.prediction
     if one is None:

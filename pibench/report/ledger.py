@@ -12,7 +12,7 @@ from pibench.crosscheck.paper import load_paper
 from pibench.report import tables
 from pibench.report.runs import engine, evidence_in_a_word, how_it_ran, stack
 from pibench.report.tables import ASCII_MARKS, MARKS, SHORT, Cell, Column, Table, printable
-from pibench.report.text import NOTHING, number, sentence, signed, signed_mib
+from pibench.report.text import MIB, NOTHING, number, preset, sentence, signed, signed_mib
 from pibench.setups import parameters
 
 if TYPE_CHECKING:
@@ -285,7 +285,8 @@ def print_estimates(claims: Sequence[Claim], paper: Paper, *, to: Console | None
     for line in totals(claims, paper):
         to.print(printable(line.replace(MARKS[False], ASCII_MARKS[False])))
     if paper.reserve_mib:
-        to.print(f"Reserve for other programs on the board: {paper.reserve_mib:g} MiB.")
+        reserve = f"{paper.reserve_mib:g} MiB{preset(round(paper.reserve_mib * MIB))}"
+        to.print(f"Reserve for other programs on the board: {reserve}.")
     to.print()
     to.print(printable(f"Source: {paper.citation or paper.title}."))
     if paper.unstated:

@@ -305,7 +305,7 @@ def command(record: Record) -> str:
     for option, value, usual in (
         ("--machine", record.machine, (None, "virt")),
         ("--device", record.device, ("rpi3b",)),
-        ("--reserve", f"{record.limits.reserve_bytes / MIB:g}", ("0",)),
+        ("--reserve", devices.reserve_name(record.limits.reserve_bytes / MIB), ("0",)),
         ("--engine", spec_of(record.engine, record.engine_version), ("caffe",)),
         ("--protocol", record.protocol, ()),
         ("--compute", record.compute, ()),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pibench import devices
+
 MIB = 2**20
 MB = 10**6
 NOTHING = "\N{EN DASH}"
@@ -48,10 +50,15 @@ def usable_memory(usable_bytes: int, reserve_bytes: int) -> str:
     usable = f"{mib(usable_bytes, 1)} MiB"
     if not reserve_bytes:
         return usable
-    return (
-        f"{usable} of {mib(usable_bytes + reserve_bytes, 1)}: a reserve of "
-        f"{mib(reserve_bytes, 1)} MiB is for other programs"
-    )
+    reserve = f"{mib(reserve_bytes, 1)} MiB{preset(reserve_bytes)}"
+    whole = mib(usable_bytes + reserve_bytes, 1)
+    return f"{usable} of {whole}: a reserve of {reserve} is for other programs"
+
+
+def preset(reserve_bytes: int) -> str:
+    """Return the name of the preset that a reserve is, in brackets; empty if it is none."""
+    name = devices.reserve_name(reserve_bytes / MIB)
+    return f" ({name})" if name in devices.reserves() else ""
 
 
 def milliseconds(value: float | None) -> str:

@@ -102,6 +102,15 @@ def test_a_command_of_the_advice_plans_what_was_promised(pibench: Pibench, name:
         assert row["peak_rss_bytes"] == pytest.approx(advice["peak_rss_bytes"], rel=2e-3)
 
 
+@pytest.mark.parametrize("command", ["check", "plan", "predict"])
+def test_a_preset_is_the_reserve_of_its_size(pibench: Pibench, command: str) -> None:
+    words = (command, "ResNet-101", "--json")
+    code = 1 if command == "check" else 0
+    assert pibench(*words, "--reserve", "lite", code=code).out == (
+        pibench(*words, "--reserve", "125.4", code=code).out
+    )
+
+
 def test_a_reserve_is_part_of_the_question_and_of_every_command(pibench: Pibench) -> None:
     assert answer_of(pibench, "AlexNet", code=0)["reserve_bytes"] == 0
     answer = answer_of(pibench, "AlexNet", "--reserve", "450", code=1)

@@ -63,6 +63,8 @@ def test_the_option_then_the_environment_then_the_file_decide(
     monkeypatch.setenv("PIBENCH_MAX_MS", "100000")
     assert "of 68 MiB" in pibench("check", "NIN", code=1).out
     assert "within 100000 ms" in pibench("check", "NIN", "--reserve", "0").out
+    monkeypatch.setenv("PIBENCH_RESERVE", "lite")
+    assert "125.4 MiB (lite) are for other programs" in pibench("check", "NIN").out
 
 
 SETTINGS = {
@@ -263,6 +265,7 @@ def test_a_setting_that_is_no_table_is_refused(pibench: Pibench) -> None:
         (("plan", "NIN", "--max-batch=yes"), "see: pibench plan --help"),
         (("plan", "NIN", "--reserve", "2000"), "in MiB"),
         (("plan", "NIN", "--reserve", "-5"), "not in the range 0<=x"),
+        (("plan", "NIN", "--reserve", "light"), "give MiB, or a preset: lite"),
         (("plan", "NIN", "--shape", "data=1x3"), "NIN: --shape data=1x3: it has no Python"),
         (("plan", "NIN", "-o", "out.pdf"), "end it in "),
         (("run", "NIN", "--machine", "pi3"), "'virt', 'raspi3b'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 
@@ -49,3 +50,19 @@ def test_a_name_without_its_memory_suggests_each_size(name: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         devices.load(name)
     assert "did you mean rpi4b_1gb or rpi4b_2gb or rpi4b_4gb?" in caught.value.line()
+
+
+@pytest.mark.parametrize("name", devices.reserves())
+def test_a_preset_has_a_source_and_leaves_memory_of_the_smallest_board(name: str) -> None:
+    preset = devices.reserves()[name]
+    assert preset.title
+    total_mib, available_mib = map(float, re.findall(r"(\d+\.\d) MiB", preset.source))
+    assert preset.mib == pytest.approx(total_mib - available_mib)
+    left = devices.load("rpi_zero2w").with_reserve(devices.reserve_mib(name))
+    assert devices.reserve_name(left.reserve_bytes / devices.MIB) == name
+
+
+def test_a_reserve_of_another_size_has_no_name() -> None:
+    assert devices.reserve_name(devices.reserve_mib("200")) == "200"
+    with pytest.raises(InvalidInputError, match="unknown reserve 'huge'"):
+        devices.reserve_mib("huge")
