@@ -195,7 +195,8 @@ def _remedies(planned: Plan, device: Device) -> Iterator[Remedy]:
     in_place = folded = None
     # Both spare memory of BatchNorm and Scale alone, and are made to the test phase's network.
     found, norms = network.shapes, ("BatchNorm", "Scale")
-    if found.phase == "TRAIN" or least_bytes(found, "inference", norms) <= device.usable_bytes:
+    others_bytes = min(least_bytes(found, under, norms) for under in {protocol, "inference"})
+    if found.phase == "TRAIN" or others_bytes <= device.usable_bytes:
         in_place, folded = answers.in_place(network), answers.folded(network)
     alone = [*tried("in place", in_place), *tried("fold-bn", folded)]
     if protocol == "caffe-time" and network.runs_under("inference"):

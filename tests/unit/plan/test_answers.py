@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pibench import devices, networks
+from pibench.checks import check
 from pibench.engines.base import Protocol
 from pibench.engines.caffe import caffemodel, topology
 from pibench.engines.caffe.shapes import infer
@@ -78,6 +79,13 @@ def test_no_change_to_norms_spares_memory_of_other_layers(
     for changed in filter(None, (network, in_place(network), folded(network))):
         planned = plan(changed, protocol=protocol, environment=pi)
         assert planned.baseline_rss_bytes < least_bytes <= planned.peak_rss_bytes
+
+
+def test_a_small_network_is_folded_where_pycaffe_alone_takes_too_much(
+    wild: Callable[..., Network],
+) -> None:
+    found = check(wild("residual"), devices.load("rpi3b").with_reserve(800), "caffe-time")
+    assert [remedy.change for remedy in found.remedies[:2]] == ["fold-bn", "--engine ncnn"]
 
 
 @pytest.mark.parametrize("device", ["rpi4b_2gb", "rk3399_a72"])
