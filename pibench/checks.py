@@ -179,6 +179,8 @@ def _remedies(planned: Plan, device: Device) -> Iterator[Remedy]:
         try:
             if changed is network and environment.is_caffe:
                 least = answers.least_forward_bytes(planned)
+            elif changed is in_place:
+                least = least_bytes(answers.shapes_in_place(network, changed), under)
             else:
                 least = least_bytes(changed.shapes_under(under), under)
             if least > device.usable_bytes:

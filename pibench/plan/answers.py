@@ -274,42 +274,36 @@ def least_peak_bytes(
     every parameter that learns. A BatchNorm has two copies of its bottom, and `caffe time` fills
     its bottom's gradient. A Scale in place has a copy of its bottom.
     """
-    parameters = found.parameter_count - sum(
-        math.prod(shape)
-        for layer, shapes in zip(found.layers, found.weights, strict=True)
-        if layer.type in but
-        for shape in shapes
-    )
-    if protocol == "caffe-time":
-        parameters += max(0, parameters - frozen_count(found, but=but))
-    own_output = _OWN_OUTPUT.difference(but)
-    activations = sum(
-        math.prod(tops[0])
-        for layer, tops in zip(found.layers, found.tops, strict=True)
-        if layer.type in own_output
-        and layer.top[0] != layer.bottom[0]
-        # A Concat of one blob shares it.
-        and (layer.type != "Concat" or len(layer.bottom) > 1)
-    )
-    buffers = 0
+    trains = protocol == "caffe-time"
+    parameters, others = found.parameter_count, 0
     for position, layer in enumerate(found.layers):
-        bottoms, tops = found.bottoms[position], found.tops[position]
-        if layer.type in but:
+        kind = layer.type
+        bottoms, tops, weights = (
+            found.bottoms[position], found.tops[position], found.weights[position]
+        )  # fmt: skip
+        if kind in but:
+            parameters -= sum(map(math.prod, weights))
             continue
-        if layer.type == "BatchNorm":
+        if kind in _OWN_OUTPUT:
+            in_place = layer.top[0] == layer.bottom[0]
+            # A Concat of one blob shares it.
+            if not in_place and (kind != "Concat" or len(bottoms) > 1):
+                others += math.prod(tops[0])
+        if kind == "BatchNorm":
             writer = found.layers[found.sources[position][0][0]]
             # What is written in place has the gradient of the blob before.
-            fills = protocol == "caffe-time" and layer.bottom[0] not in writer.bottom
-            buffers += (2 + fills) * math.prod(bottoms[0])
-        elif layer.type == "Scale" and layer.top[0] == layer.bottom[0]:
-            buffers += math.prod(bottoms[0])
-        elif layer.type == "Convolution" and layer.convolution_param.axis == 1:
-            _, depth, *kernel = found.weights[position][0]
+            fills = trains and layer.bottom[0] not in writer.bottom
+            others += (2 + fills) * math.prod(bottoms[0])
+        elif kind == "Scale" and in_place:
+            others += math.prod(bottoms[0])
+        elif kind == "Convolution" and layer.convolution_param.axis == 1:
+            _, depth, *kernel = weights[0]
             if math.prod(kernel) > 1:
                 columns = layer.convolution_param.group * depth * math.prod(kernel)
-                buffers += columns * math.prod(tops[0][2:])
-    numbers = parameters + activations + buffers
-    return environment.program(protocol).baseline_bytes + FLOAT_BYTES * numbers
+                others += columns * math.prod(tops[0][2:])
+    if trains:
+        parameters += max(0, parameters - frozen_count(found, but))
+    return environment.program(protocol).baseline_bytes + FLOAT_BYTES * (parameters + others)
 
 
 def frozen_count(found: Shapes, but: Collection[str] = ()) -> int:
@@ -317,8 +311,9 @@ def frozen_count(found: Shapes, but: Collection[str] = ()) -> int:
     return sum(
         math.prod(shape)
         for layer, shapes in zip(found.layers, found.weights, strict=True)
+        if shapes and layer.type not in but
         for spec, shape in zip(layer.param, shapes, strict=False)
-        if spec.lr_mult <= 0 and layer.type not in but
+        if spec.lr_mult <= 0
     )
 
 
@@ -348,6 +343,11 @@ def in_place(network: Network) -> Network | None:
     """Return the network with layers that can overwrite their bottom in place; None without."""
     changed = network.copy()
     return changed if topology.make_in_place(changed.net, path=network.place) else None
+
+
+def shapes_in_place(network: Network, changed: Network) -> Shapes:
+    """Return the shapes of what `in_place` returns, for a bound: only blobs have other names."""
+    return replace(network.shapes, layers=topology.layers(changed.net, changed.place))
 
 
 def folded(network: Network) -> Network | None:

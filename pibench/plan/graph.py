@@ -142,10 +142,10 @@ def _drop_what_no_loss_needs(nodes: Sequence[Node]) -> None:
     under_loss: set[Blob] = set()
     skipped: set[Blob] = set()
     for node in reversed(nodes):
-        contributes = any(node.losses) or any(top in under_loss for top in node.tops)
+        contributes = any(node.losses) or not under_loss.isdisjoint(node.tops)
         if contributes:
             under_loss.update(node.bottoms)
-        if not contributes or all(top in skipped for top in node.tops):
+        if not contributes or skipped.issuperset(node.tops):
             node.needs_backward = False
             node.propagate = [False] * len(node.bottoms)
         skipped.update(
