@@ -46,9 +46,11 @@ def restored() -> Iterator[None]:
     """Restore what a command changes for the rest of its process."""
     thresholds, shown, hook = gc.get_threshold(), warnings.showwarning, sys.unraisablehook
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    collects = gc.isenabled()
     try:
         yield
     finally:
+        (gc.enable if collects else gc.disable)()
         for number, handler in handlers.items():
             signal.signal(number, handler)
         sys.unraisablehook, warnings.showwarning = hook, shown
