@@ -45,7 +45,9 @@ def _lstm(draw: Draw) -> Layer:
 
 
 def _ctc_greedy_decoder(draw: Draw) -> Layer:
-    return [_sequence(draw)], _fields(
+    sequence = _sequence(draw)
+    marks = [sequence[:2]] if draw(st.booleans()) else []
+    return [sequence, *marks], _fields(
         "ctc_decoder_param", blank_index=_maybe(draw, st.integers(-1, 2))
     )
 
