@@ -350,7 +350,7 @@ def _drop_label_users(net: caffe.NetParameter, labels: set[str], path: Path | st
     """Replace softmax losses by softmax; remove other losses, accuracies and users of labels.
 
     Raises:
-        InvalidInputError: A layer with weights would go, or the bottom of a softmax.
+        InvalidInputError: A layer with weights would go, or the bottom of a softmax, or all.
     """
     gone = set(labels)
     kept, done = [], []
@@ -373,6 +373,13 @@ def _drop_label_users(net: caffe.NetParameter, labels: set[str], path: Path | st
             gone.update(set(layer.top) - set(layer.bottom))
         else:
             kept.append(layer)
+    if done and not any(layer.bottom for layer in kept):
+        raise InvalidInputError.at(
+            path,
+            None,
+            "nothing but inputs is left without the layers that need labels",
+            hint="give the network for deployment",
+        )
     _replace_layers(net, kept)
     return done
 

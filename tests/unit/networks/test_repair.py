@@ -657,8 +657,18 @@ def test_what_other_rules_leave_out_does_not_belong_to_training() -> None:
 def test_a_layer_without_a_name_is_named_by_its_type_once() -> None:
     text = (
         'layer { type: "Data" top: "data" top: "label" transform_param { crop_size: 9 } }\n'
-        'layer { type: "EuclideanLoss" bottom: "data" bottom: "label" top: "loss" }'
+        'layer { type: "EuclideanLoss" bottom: "data" bottom: "label" top: "loss" }\n'
+        'layer { type: "ReLU" bottom: "data" top: "r" }'
     )
     _, done = repair.repair_text(text, "net")
     assert "in place of an unnamed Data (3 channels" in done[0]
     assert done[1] == "took out an unnamed EuclideanLoss: it needs labels"
+
+
+def test_a_network_of_which_nothing_but_inputs_is_left_is_refused() -> None:
+    text = (
+        'layer { name: "d" type: "Data" top: "d" top: "label" transform_param { crop_size: 9 } }\n'
+        'layer { name: "all" type: "Engine" bottom: "d" bottom: "label" top: "accuracy" }'
+    )
+    with pytest.raises(InvalidInputError, match="^net: nothing but inputs is left without the"):
+        repair.repair_text(text, "net")
