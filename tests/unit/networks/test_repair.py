@@ -670,5 +670,5 @@ def test_a_network_of_which_nothing_but_inputs_is_left_is_refused() -> None:
         'layer { name: "d" type: "Data" top: "d" top: "label" transform_param { crop_size: 9 } }\n'
         'layer { name: "all" type: "Engine" bottom: "d" bottom: "label" top: "accuracy" }'
     )
-    with pytest.raises(InvalidInputError, match="^net: nothing but inputs is left without the"):
+    with pytest.raises(InvalidInputError, match=r"^net: nothing but inputs is left without the"):
         repair.repair_text(text, "net")
