@@ -88,7 +88,9 @@ def _upsample(draw: Draw) -> Layer:
     shape = _map(draw)
     names = ("scale", "scale_h", "scale_w")
     asked = {name: _maybe(draw, st.integers(1, 3)) for name in names}
-    asked |= {name: _maybe(draw, st.booleans()) for name in ("pad_out_h", "pad_out_w")}
+    # Something is left when a row or a column is cut.
+    sides = zip(("pad_out_h", "pad_out_w"), shape[2:], strict=True)
+    asked |= {name: _maybe(draw, st.booleans()) for name, size in sides if size > 1}
     if draw(st.booleans()):
         # No smaller than the bottom: indices of its mask have to be inside.
         asked |= {
