@@ -460,7 +460,9 @@ def _from_file(
     text, place = prototxt.read_text(path), prototxt.place(path)
     repairs: list[str] = []
     if repair:
-        net, repairs = repairing.repair_text(text, place, image=image, as_paper=repair == "paper")
+        net, repairs = repairing.repair_text(
+            text, place, image=image, as_paper=repair == "paper", opaque=opaque
+        )
     else:
         net = prototxt.parse(text, place, opaque=opaque)
     stem = place if is_standard_input(path) else Path(path).stem

@@ -203,7 +203,8 @@ def optimizations(planned: Plan) -> list[Optimization]:
         ("in place", in_place(planned.network)),
         ("fold-bn", folded(planned.network)),
     ):
-        if network is not None:
+        # Folded, a network is that of the test phase, whose sources may be for that phase alone.
+        if network is not None and network.runs_under(planned.protocol):
             other = plan(network, protocol=planned.protocol, environment=planned.environment)
             found.append((change, other))
     peak = planned.peak_rss_bytes

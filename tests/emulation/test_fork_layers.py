@@ -465,6 +465,14 @@ def test_greedy_decoding_leaves_out_blanks_and_repetitions(caffe: Caffe) -> None
     assert np.array_equal(y.reshape(2, 5), expected)
 
 
+def test_greedy_decoding_ends_where_the_marks_do(caffe: Caffe) -> None:
+    best = np.array([[1, 2], [0, 1], [2, 2], [1, 1]])
+    marks = np.array([[0, 0], [1, 1], [1, 0], [1, 1]], np.float32)
+    inputs = {"x": np.eye(3, dtype=np.float32)[best], "m": marks}
+    y, _ = caffe.forward(layer("CTCGreedyDecoder", "x m"), inputs, gradients="")
+    assert np.array_equal(y.reshape(2, 4), np.array([[1, 2, 1, -1], [2, 1, -1, -1]]))
+
+
 def test_interp_takes_the_size_of_a_second_bottom(caffe: Caffe) -> None:
     inputs = {"x": numbers(1, 2, 3, 4), "s": numbers(2, 1, 5, 7)}
     text = layer("Interp", "x s", "interp_param { use_blob_size: true }")

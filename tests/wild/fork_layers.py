@@ -45,7 +45,9 @@ def _lstm(draw: Draw) -> Layer:
 
 
 def _ctc_greedy_decoder(draw: Draw) -> Layer:
-    return [_sequence(draw)], _fields(
+    sequence = _sequence(draw)
+    marks = [sequence[:2]] if draw(st.booleans()) else []
+    return [sequence, *marks], _fields(
         "ctc_decoder_param", blank_index=_maybe(draw, st.integers(-1, 2))
     )
 
@@ -86,7 +88,9 @@ def _upsample(draw: Draw) -> Layer:
     shape = _map(draw)
     names = ("scale", "scale_h", "scale_w")
     asked = {name: _maybe(draw, st.integers(1, 3)) for name in names}
-    asked |= {name: _maybe(draw, st.booleans()) for name in ("pad_out_h", "pad_out_w")}
+    # Something is left when a row or a column is cut.
+    sides = zip(("pad_out_h", "pad_out_w"), shape[2:], strict=True)
+    asked |= {name: _maybe(draw, st.booleans()) for name, size in sides if size > 1}
     if draw(st.booleans()):
         # No smaller than the bottom: indices of its mask have to be inside.
         asked |= {

@@ -25,6 +25,8 @@ Size = tuple[int, int]
 """Height and width."""
 
 _COLOUR_CHANNELS: Final = 3
+ASSUMED_CHANNELS: Final = (_COLOUR_CHANNELS, 1, 2, 4, 6)
+"""Where only the data has the number: colour, else gray, two gray, colour and depth, two colour."""
 _SIDE: Final = r"\b(?:new_)?{}\s*:\s*([0-9]{{1,9}})\b"
 
 
@@ -53,11 +55,12 @@ def sizes(text: str, unknown: Sequence[UnknownField]) -> dict[int, Size]:
 
 
 def image_dims(
-    layer: caffe.LayerParameter, path: Path | str, given: Size | None
+    layer: caffe.LayerParameter, path: Path | str, given: Size | None, assumed: int
 ) -> tuple[tuple[int, int, int], str]:
     """Return channels, height and width of a data layer's first top, and a remark about them.
 
-    `given` is the size to take in place of the file's.
+    `given` is the size to take in place of the file's, `assumed` the channels where only the data
+    has them.
 
     Raises:
         InvalidInputError: Neither the file nor `given` has the size.
@@ -96,8 +99,12 @@ def image_dims(
             hint="give it: --input HxW, or put an Input layer there",
         )
     channels = _channels(layer)
-    remark = "" if channels else f" ({_COLOUR_CHANNELS} channels assumed: the data decides)"
-    return (channels or _COLOUR_CHANNELS, *size), remark
+    if channels:
+        return (channels, *size), ""
+    why = "the data decides"
+    if assumed != _COLOUR_CHANNELS:
+        why += f", but the layers after it cannot take {_COLOUR_CHANNELS}"
+    return (assumed, *size), f" ({assumed} channel{'s' * (assumed > 1)} assumed: {why})"
 
 
 def _size(layer: caffe.LayerParameter) -> Size | None:
@@ -112,9 +119,10 @@ def _size(layer: caffe.LayerParameter) -> Size | None:
 
 def _channels(layer: caffe.LayerParameter) -> int | None:
     """Return the number of channels; None if only the data has it."""
-    transform = layer.transform_param
-    if layer.type == "ImageData":
-        return _COLOUR_CHANNELS if layer.image_data_param.is_color else 1
+    transform, images = layer.transform_param, layer.image_data_param
+    # Forks' data layers with this message read images as ImageData does, whose default is colour.
+    if layer.type == "ImageData" or images.HasField("is_color"):
+        return _COLOUR_CHANNELS if images.is_color else 1
     if layer.type == "Data" and transform.force_gray:
         return 1
     if layer.type == "Data" and transform.force_color:

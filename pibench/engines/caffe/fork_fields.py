@@ -39,6 +39,14 @@ _MEANT: Final = {
         "scales when testing (scale_train: false); stock Caffe's Dropout does when training",
         "write a Power layer with a scale of 1 - dropout_ratio in its place",
     ),
+    ("dropout_param", "sample_weights_test", False): (
+        "drops when testing too (sample_weights_test: true); stock Caffe's Dropout does not",
+        "take the field out for a network that drops when training only",
+    ),
+    ("concat_param", "per_fla_fuse", False): (
+        "permutes and flattens its bottoms (per_fla_fuse: true); stock Caffe's Concat cannot",
+        "write a Permute with order: [0, 2, 3, 1] and a Flatten before it, for each bottom",
+    ),
 }
 """Fields by parent, name, and whether they are false: the problem, and how to solve it."""
 _FALSE: Final = frozenset({"false", "False", "f", "0"})

@@ -225,9 +225,17 @@ def _refused_type(layer: caffe.LayerParameter) -> tuple[str, str] | None:
 
 def unknown_type(field: outline.UnknownField, path: Path | str) -> InvalidInputError:
     """Return the error for a first-generation layer of a type that Caffe lacks."""
-    hint = f"did you mean {field.near!r}?" if field.near else "replace the layer by stock ones"
+    from pibench.engines.caffe.shapes.rules import RULES  # noqa: PLC0415  (start-up time)
+
+    current = {kind.lower(): kind for kind in (*RULES, *forks.LAYERS)}
+    for descriptor in caffe.V1LayerParameter.LayerType.DESCRIPTOR.values:
+        current.pop(descriptor.name.replace("_", "").lower(), None)
     if field.value.startswith(("'", '"')):
         hint = "types have quotes in 'layer', not in 'layers': write 'layer'"
+    elif kind := current.get(field.value.replace("_", "").lower()):
+        hint = f"'layer' has it, as type: \"{kind}\": write every 'layers' in that form"
+    else:
+        hint = f"did you mean {field.near!r}?" if field.near else "replace the layer by stock ones"
     problem = f"stock Caffe has no layer type {field.value}"
     return InvalidInputError.at(path, f"line {field.line}", problem, hint=hint)
 

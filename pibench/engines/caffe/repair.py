@@ -21,7 +21,7 @@ from pibench.engines.caffe.upgrade import upgrade
 from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
 Layer = caffe.LayerParameter | caffe.V1LayerParameter
@@ -40,6 +40,7 @@ def repair_text(
     *,
     image: data_layers.Size | None = None,
     as_paper: bool = False,
+    opaque: Collection[str] = (),
 ) -> tuple[caffe.NetParameter, list[str]]:
     """Parse the network in `text`, write or remove fields of forks and repair the rest.
 
@@ -48,6 +49,7 @@ def repair_text(
         path: Its name in errors.
         image: Height and width of images whose size the file does not state.
         as_paper: Take `ceil_mode: false` out, as the paper did.
+        opaque: Names of layers whose user gives the shapes of their tops: sources among them stay.
 
     Returns:
         The network, and a sentence for each change.
@@ -70,7 +72,7 @@ def repair_text(
     done = fork_fields.as_stock(written, layer_of, path, as_paper=as_paper)
     done += _taken_out([field for field in unknown if not fork_fields.has_meaning(field)])
     order = outline.top_level_messages(outline.tokens(text))
-    net, more = repair(net, path, order=order, sizes=sizes, image=image)
+    net, more = repair(net, path, order=order, sizes=sizes, image=image, opaque=opaque)
     return net, done + more
 
 
@@ -99,13 +101,14 @@ def repair(
     order: Sequence[str] = (),
     sizes: Mapping[int, data_layers.Size] = MappingProxyType({}),
     image: data_layers.Size | None = None,
+    opaque: Collection[str] = (),
 ) -> tuple[caffe.NetParameter, list[str]]:
     """Return a copy of `net` that stock Caffe runs as a deployed network.
 
     Layers of older forms become current ones (`order` as in `upgrade`). Unless stock Caffe runs
     both phases then, the layers of training are removed, no layer asks for cuDNN, data layers
     become inputs, and layers that need labels are removed. The batch is 1 where the first dimension
-    is a batch. `sizes` are those of `data_layers.sizes`, `image` as in `repair_text`.
+    is a batch. `sizes` are those of `data_layers.sizes`, `image` and `opaque` as in `repair_text`.
 
     Returns:
         The network, and a sentence for each change.
@@ -133,9 +136,8 @@ def repair(
     if running != set(topology.PHASES):
         done += _keep_test_phase(repaired, [] if "TRAIN" in running else _only_sources(repaired))
         done += _drop_cudnn(repaired)
-        labels, sentences = _replace_data_layers(repaired, path, image)
+        repaired, sentences = _without_data(repaired, path, image, opaque)
         done += sentences
-        done += _drop_label_users(repaired, labels, path)
     if "TRAIN" in running and not _runs(repaired, "TEST"):
         # Only training has what its layers read.
         return own, so_far
@@ -165,9 +167,11 @@ def _keep_test_phase(net: caffe.NetParameter, sources: Sequence[caffe.LayerParam
     """Remove layers that only training has but `sources`, and rules that keep training from blobs.
 
     `caffe time` runs the training phase. A layer for the test phase alone, whose tops no layer of
-    training reads, stays so: in training, some even abort.
+    training reads, stays so: in training, some even abort. One that other rules leave out of both
+    phases stays where the test phase reads its tops, so that errors can name it.
     """
     kept, done = [], []
+    lacking = _lacking(net)
     for layer in net.layer:
         if any(layer is one for one in sources):
             layer.ClearField("include")
@@ -176,9 +180,14 @@ def _keep_test_phase(net: caffe.NetParameter, sources: Sequence[caffe.LayerParam
             kept.append(layer)
         elif topology.included(layer, net.state, "TEST"):
             kept.append(layer)
-        else:
+        elif topology.included(layer, net.state, "TRAIN"):
             done.append(f"took out {topology.place(layer)}: it belongs to training only")
-    for needed in _needed_in_training(kept, net):
+        elif layer.bottom and lacking.intersection(layer.top):
+            kept.append(layer)
+        else:
+            done.append(f"took out {topology.place(layer)}: its rules leave it out of both phases")
+    own = [layer for layer in kept if topology.included(layer, net.state, "TEST")]
+    for needed in _needed_in_training(own, net):
         needed.ClearField("include")
         needed.ClearField("exclude")
         done.append(
@@ -228,12 +237,16 @@ def _needed_in_training(
 
 def _only_sources(net: caffe.NetParameter) -> list[caffe.LayerParameter]:
     """Return the sources that the test phase leaves out, although its layers read them."""
+    left_out = topology.left_out(net, "TEST")
+    sources = (left_out[blob] for blob in _lacking(net) if blob in left_out)
+    return [layer for layer in sources if not layer.bottom]
+
+
+def _lacking(net: caffe.NetParameter) -> set[str]:
+    """Return the blobs that layers of the test phase read and none of them makes."""
     own = [layer for layer in net.layer if topology.included(layer, net.state, "TEST")]
     read = {blob for layer in own for blob in layer.bottom}
-    lacking = read.difference(net.input, *(layer.top for layer in own))
-    left_out = topology.left_out(net, "TEST")
-    sources = (left_out[blob] for blob in lacking if blob in left_out)
-    return [layer for layer in sources if not layer.bottom]
+    return read.difference(net.input, *(layer.top for layer in own))
 
 
 def _drop_cudnn(net: caffe.NetParameter) -> list[str]:
@@ -268,17 +281,52 @@ def _place_of_all(layers: Sequence[caffe.LayerParameter]) -> str:
 # Data layers
 
 
+def _without_data(
+    net: caffe.NetParameter,
+    path: Path | str,
+    image: data_layers.Size | None,
+    opaque: Collection[str],
+) -> tuple[caffe.NetParameter, list[str]]:
+    """Return a copy without data layers and what needs labels, and a sentence for each change.
+
+    Where only the data has the number of channels, it is the first that all layers can take.
+    """
+    found = []
+    for channels in data_layers.ASSUMED_CHANNELS:
+        tried = deepcopy(net)
+        labels, is_assumed, done = _replace_data_layers(tried, path, image, opaque, channels)
+        done += _drop_label_users(tried, labels, path)
+        if not is_assumed or _runs(tried, "TEST"):
+            return tried, done
+        found.append((tried, done))
+    return found[0]
+
+
 def _replace_data_layers(
-    net: caffe.NetParameter, path: Path | str, image: data_layers.Size | None
-) -> tuple[set[str], list[str]]:
-    """Replace data layers by inputs; return the removed label blobs, and a sentence per change."""
+    net: caffe.NetParameter,
+    path: Path | str,
+    image: data_layers.Size | None,
+    opaque: Collection[str],
+    channels: int,
+) -> tuple[set[str], bool, list[str]]:
+    """Replace data layers by inputs, of `channels` where only the data has their number.
+
+    Returns:
+        The removed label blobs, whether `channels` was used, and a sentence for each change.
+    """
     labels: set[str] = set()
+    is_assumed = False
     done = []
     for layer in net.layer:
         # A Python layer without bottoms reads files or a database too.
         if not is_data(layer) and (layer.type != "Python" or layer.bottom):
             continue
-        own, remark = data_layers.image_dims(layer, path, image)
+        try:
+            own, remark = data_layers.image_dims(layer, path, image, channels)
+        except InvalidInputError:
+            if layer.name in opaque:
+                continue
+            raise
         dims = [1, *own]
         shape = caffe.BlobShape(dim=dims)
         replacement = caffe.LayerParameter(
@@ -288,12 +336,11 @@ def _replace_data_layers(
             input_param=caffe.InputParameter(shape=[shape]),
         )
         size = " x ".join(map(str, dims))
-        done.append(
-            f"put an Input of {size} in place of {layer.type} {topology.place(layer)}{remark}"
-        )
+        done.append(f"put an Input of {size} in place of {topology.kind_and_place(layer)}{remark}")
         labels.update(layer.top[1:])
         layer.CopyFrom(replacement)
-    return labels, done
+        is_assumed |= bool(remark)
+    return labels, is_assumed, done
 
 
 # Losses
@@ -303,7 +350,7 @@ def _drop_label_users(net: caffe.NetParameter, labels: set[str], path: Path | st
     """Replace softmax losses by softmax; remove other losses, accuracies and users of labels.
 
     Raises:
-        InvalidInputError: A layer with weights would go, or the bottom of a softmax.
+        InvalidInputError: A layer with weights would go, or the bottom of a softmax, or all.
     """
     gone = set(labels)
     kept, done = [], []
@@ -322,10 +369,17 @@ def _drop_label_users(net: caffe.NetParameter, labels: set[str], path: Path | st
             done.append(f"made {topology.place(layer)} a Softmax: there are no labels")
             kept.append(_softmax_of(layer))
         elif layer.type in _LOSSES or gone.intersection(layer.bottom):
-            done.append(f"took out {layer.type} {topology.place(layer)}: it needs labels")
+            done.append(f"took out {topology.kind_and_place(layer)}: it needs labels")
             gone.update(set(layer.top) - set(layer.bottom))
         else:
             kept.append(layer)
+    if done and not any(layer.bottom for layer in kept):
+        raise InvalidInputError.at(
+            path,
+            None,
+            "nothing but inputs is left without the layers that need labels",
+            hint="give the network for deployment",
+        )
     _replace_layers(net, kept)
     return done
 

@@ -37,6 +37,11 @@ def place(layer: Layer) -> str:
     return f"layer '{layer.name}'" if layer.name else f"an unnamed {layer.type or 'layer'}"
 
 
+def kind_and_place(layer: Layer) -> str:
+    """Return the layer's type and name, for sentences about it."""
+    return f"{layer.type} {place(layer)}" if layer.name else place(layer)
+
+
 def layers(net: caffe.NetParameter, path: object, *, phase: Phase = "TEST") -> list[Layer]:
     """Return the layers that `phase` runs; legacy `input` fields become an Input layer.
 

@@ -210,6 +210,7 @@ def test_tops_have_the_shapes_of_the_forks(
         (layer("Lstm", "lstm_param { }"), "num_output is missing"),
         (layer("Lstm", "lstm_param { num_output: 2 }"), "needs steps x sequences x inputs"),
         (layer("CTCGreedyDecoder"), "needs steps x sequences x classes"),
+        (VOLUME + layer("CTCGreedyDecoder", bottoms="w data"), "has marks of 1 x 8 x 6 x 4"),
         (layer("ROIPooling", "", "data data"), "pooled_h or pooled_w is missing"),
         (
             layer("ROIPooling", "roi_pooling_param { pooled_h: 1 pooled_w: 1 }", "data data"),

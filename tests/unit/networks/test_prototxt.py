@@ -135,8 +135,22 @@ def line_of(text: str) -> str:
         (
             "layers { bn_param { a: 1 } name: 'x'\n type: BN }",
             (
-                "net.prototxt: line 2: stock Caffe has no layer type BN; replace the layer by "
-                "stock ones"
+                "net.prototxt: line 2: stock Caffe has no layer type BN; 'layer' has it, as type: "
+                "\"BN\": write every 'layers' in that form"
+            ),
+        ),
+        (
+            "layers { name: 'x' type: Softmax }",
+            (
+                "net.prototxt: line 1: stock Caffe has no layer type Softmax; did you mean "
+                "'SOFTMAX'?"
+            ),
+        ),
+        (
+            "layers { name: 'x' type: CROP }",
+            (
+                "net.prototxt: line 1: stock Caffe has no layer type CROP; 'layer' has it, as "
+                "type: \"Crop\": write every 'layers' in that form"
             ),
         ),
         (

@@ -196,6 +196,7 @@ MEMORY = "memory_data_param { batch_size: 2 channels: 2 height: 10 width: 9 } "
             (3, 10, 9),
         ),
         ("ImageSegData", "transform_param { crop_size: 8 }", (3, 8, 8)),
+        ("MultiLabelImageData", IMAGES.replace("}", "is_color: false }"), (1, 10, 9)),
     ],
 )
 def test_data_layers_have_the_size_that_their_own_fields_set(
@@ -332,11 +333,13 @@ def test_layers_that_run_others_inside_are_refused() -> None:
     [
         ('type: "BatchNorm" batch_norm_param { scale_bias: %s }', "scales and shifts too"),
         ('type: "Dropout" dropout_param { scale_train: %s }', "scales when testing"),
+        ('type: "Dropout" dropout_param { sample_weights_test: %s }', "drops when testing too"),
+        ('type: "Concat" concat_param { per_fla_fuse: %s }', "permutes and flattens its bottoms"),
     ],
 )
 def test_what_forks_compute_beyond_stock_is_not_taken_out(body: str, problem: str) -> None:
     text = INPUT.replace("N", "1") + 'layer { name: "l" bottom: "data" top: "y" ' + body + " }\n"
-    means, idle = ("true", "false") if "scale_bias" in body else ("false", "true")
+    means, idle = ("false", "true") if "scale_train" in body else ("true", "false")
     with pytest.raises(InvalidInputError, match=problem):
         repair.repair_text(text % means, "net")
     _, done = repair.repair_text(text % idle, "net")
@@ -588,3 +591,84 @@ def test_the_size_of_a_data_layer_of_a_fork_is_that_of_its_own_message(tmp_path:
         with pytest.raises(InvalidInputError) as caught:
             repair.repair_text(text, tmp_path / "net.prototxt")
         assert problem in caught.value.line()
+
+
+def test_channels_that_only_the_data_has_are_the_first_that_all_layers_can_take() -> None:
+    pair = """layer { name: "pair" type: "Data" top: "pair" top: "sim" }
+    layer { name: "cut" type: "Slice" bottom: "pair" top: "a" top: "b"
+      slice_param { slice_point: 1 } }
+    layer { name: "c" type: "Convolution" bottom: "a" top: "c" param { name: "w" }
+      convolution_param { num_output: 2 kernel_size: 3 } }
+    layer { name: "d" type: "Convolution" bottom: "b" top: "d" param { name: "w" }
+      convolution_param { num_output: 2 kernel_size: 3 } }
+    """
+    net, done = repair.repair_text(pair, "net", image=(9, 8))
+    assert shapes.infer(net).blobs["pair"] == (1, 2, 9, 8)
+    assert len(done) == 1
+    assert done[0] == (
+        "put an Input of 1 x 2 x 9 x 8 in place of Data layer 'pair' (2 channels assumed: the data "
+        "decides, but the layers after it cannot take 3)"
+    )
+    # No number is right: that is not the reason.
+    net, done = repair.repair_text(pair.replace("slice_point: 1", "axis: 7"), "net", image=(9, 8))
+    assert "1 x 3 x 9 x 8" in done[0]
+
+
+def test_shapes_that_are_given_are_those_of_a_source_whose_size_no_field_sets(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        'layer { name: "d" type: "HDF5Data" top: "data" top: "label" }\n'
+        'layer { name: "d" type: "ImageData" top: "image" top: "list"\n'
+        "  image_data_param { new_height: 10 new_width: 9 } }\n"
+        + POOL.replace("EXTRA", "kernel_size: 2 ceil_mode: false")
+    )
+    given = ("d=2x3x9x9", "d=2")
+    network = networks.load(str(path), repair=True, python_shapes=given)
+    assert dict(network.shapes.blobs) == {
+        "data": (2, 3, 9, 9), "label": (2,), "image": (1, 3, 10, 9), "p": (2, 3, 8, 8),
+    }  # fmt: skip
+    with pytest.raises(InvalidInputError, match="plan and predict take them by --shape"):
+        networks.load(str(path), repair=True)
+
+
+def test_what_other_rules_leave_out_does_not_belong_to_training() -> None:
+    text = (
+        'layer { name: "d" type: "Data" top: "data" include { stage: "val" }\n'
+        "  transform_param { crop_size: 9 } }\n"
+        + POOL.replace("EXTRA", "kernel_size: 2")
+        + 'layer { name: "s" type: "Softmax" bottom: "p" top: "s" include { stage: "deploy" } }\n'
+    )
+    net, done = repair.repair_text(text, "net")
+    assert done[:2] == [
+        "kept layer 'd': the test phase has no other source",
+        "took out layer 's': its rules leave it out of both phases",
+    ]
+    net, _ = repair.repair_text(text + 'layer { name: "r" type: "ReLU" bottom: "s" top: "r" }', "")
+    with pytest.raises(InvalidInputError) as caught:
+        shapes.infer(net, path="net")
+    assert caught.value.line() == (
+        "net: layer 'r': phase TEST has no source of bottom 's': Softmax layer 's' is left out by "
+        "its rules; correct its rules, or add an Input layer"
+    )
+
+
+def test_a_layer_without_a_name_is_named_by_its_type_once() -> None:
+    text = (
+        'layer { type: "Data" top: "data" top: "label" transform_param { crop_size: 9 } }\n'
+        'layer { type: "EuclideanLoss" bottom: "data" bottom: "label" top: "loss" }\n'
+        'layer { type: "ReLU" bottom: "data" top: "r" }'
+    )
+    _, done = repair.repair_text(text, "net")
+    assert "in place of an unnamed Data (3 channels" in done[0]
+    assert done[1] == "took out an unnamed EuclideanLoss: it needs labels"
+
+
+def test_a_network_of_which_nothing_but_inputs_is_left_is_refused() -> None:
+    text = (
+        'layer { name: "d" type: "Data" top: "d" top: "label" transform_param { crop_size: 9 } }\n'
+        'layer { name: "all" type: "Engine" bottom: "d" bottom: "label" top: "accuracy" }'
+    )
+    with pytest.raises(InvalidInputError, match=r"^net: nothing but inputs is left without the"):
+        repair.repair_text(text, "net")

@@ -298,6 +298,7 @@ def test_shared_parameters_count_once() -> None:
         ('type: "Data" top: "x"', "a Data layer reads a database or files; use --repair"),
         ('type: "Convolutoin" bottom: "data" top: "x"',
          "stock Caffe has no layer type 'Convolutoin'; did you mean 'Convolution'?"),
+        ('type: "Region" bottom: "data" top: "data"', "by its shape: --shape l1=2x3x8x8"),
         ('type: "HDF5Data" top: "x"', "database or files; put an Input layer with the shapes of"),
         ('type: "VideoData" top: "x"', "database or files; put an Input layer with the shapes of"),
         ('type: "Region" bottom: "data" top: "x"', "it is of a YOLO fork; replace it by stock"),

@@ -360,3 +360,24 @@ def test_every_network_of_the_zoo_stays_itself_in_place(name: str) -> None:
 def test_what_would_change_is_reported_for_a_network_with_scale_in_place(pi: Environment) -> None:
     planned = plan(networks.load("DenseNet-121"), protocol="caffe-time", environment=pi)
     assert {one.change for one in optimizations(planned)} >= {"in place", "fold-bn"}
+
+
+def test_a_change_that_only_the_test_phase_can_have_is_left_out(
+    wild: Callable[..., Network], pi: Environment
+) -> None:
+    source = """layer { name: "d" type: "DummyData" top: "d" include { phase: PHASE }
+      dummy_data_param { shape { dim: 4 dim: 3 dim: 9 dim: 9 } } }
+    """
+    network = wild(
+        source.replace("PHASE", "TRAIN")
+        + source.replace("PHASE", "TEST")
+        + """layer { name: "c" type: "Convolution" bottom: "d" top: "c"
+          convolution_param { num_output: 2 kernel_size: 3 } }
+        layer { name: "n" type: "BatchNorm" bottom: "c" top: "n" }"""
+    )
+    for protocol, changes in (
+        ("caffe-time", {"--protocol inference"}),
+        ("inference", {"fold-bn"}),
+    ):
+        planned = plan(network, protocol=protocol, environment=pi)
+        assert {one.change for one in optimizations(planned)} == changes

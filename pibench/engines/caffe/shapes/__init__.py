@@ -144,7 +144,7 @@ def _add(found: Shapes, layer: Layer, shared: dict[str, checks.Owner]) -> None:
     """Infer one layer from the blobs before it; `shared` has the parameters with names."""
     kind, read, names = layer.type, list(layer.bottom), list(layer.top)
     bottoms = _look_up(found.blobs, read, names)
-    rule = rule_of(layer)
+    rule = rule_of(layer, bottoms)
     checks.check_count("bottom", len(bottoms), rule.bottoms)
     checks.check_count("top", len(names), rule.tops)
     tops, params = rule.function(layer, bottoms)
@@ -192,7 +192,7 @@ def _no_source(net: caffe.NetParameter, missing: Unwritten, phase: topology.Phas
     fork = "a fork's " if is_data(writer) and writer.type not in DATA_TYPES else ""
     problem = (
         f"phase {phase} has no source of bottom '{missing.blob}': "
-        f"{fork}{writer.type} {topology.place(writer)} is "
+        f"{fork}{topology.kind_and_place(writer)} is "
         + (f"for {other} only" if elsewhere else "left out by its rules")
     )
     if is_data(writer):

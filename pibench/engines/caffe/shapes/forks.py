@@ -233,6 +233,9 @@ def _interp(layer: Layer, bottoms: list[Shape]) -> Made:
     return [(images, channels, *sizes)], []
 
 
+_ONE_MARK = "give one for each step and sequence"
+
+
 def _lstm(layer: Layer, bottoms: list[Shape]) -> Made:
     outputs = parameters(layer).num_output
     if not outputs:
@@ -241,15 +244,17 @@ def _lstm(layer: Layer, bottoms: list[Shape]) -> Made:
     if len(sequence) < 3 or elements(sequence[3:]) != 1:
         raise Refused(f"needs steps x sequences x inputs, not {times(sequence)}", "reshape it")
     if len(bottoms) > 1 and elements(bottoms[1]) != sequence[0] * sequence[1]:
-        raise Refused(f"has marks of {times(bottoms[1])}", "give one for each step and sequence")
+        raise Refused(f"has marks of {times(bottoms[1])}", _ONE_MARK)
     weights: list[Shape] = [(4 * outputs, sequence[2]), (4 * outputs, outputs), (4 * outputs,)]
     return [(*sequence[:2], outputs)], weights
 
 
 def _ctc_greedy_decoder(_: Layer, bottoms: list[Shape]) -> Made:
-    (shape,) = bottoms
+    shape = bottoms[0]
     if len(shape) < 3 or elements(shape[3:]) != 1:
         raise Refused(f"needs steps x sequences x classes, not {times(shape)}", "reshape it")
+    if len(bottoms) > 1 and elements(bottoms[1]) != shape[0] * shape[1]:
+        raise Refused(f"has marks of {times(bottoms[1])}", _ONE_MARK)
     return [(shape[1], shape[0], 1, 1)], []
 
 
@@ -502,7 +507,7 @@ RULES: dict[str, Rule] = {
     "BN": Rule(_bn),
     "BoxGroupOutput": Rule(_box_output, (2, MANY), (1, 2)),
     "BoxOutput": Rule(_box_output, (1, MANY), (1, 2)),
-    "CTCGreedyDecoder": Rule(_ctc_greedy_decoder),
+    "CTCGreedyDecoder": Rule(_ctc_greedy_decoder, (1, 2)),
     "ContinuationIndicator": Rule(_indicator, (0, MANY)),
     "ConvolutionDepthwise": Rule(_depthwise),
     "CropCenter": Rule(_crop_center),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from pibench.engines.caffe.forks import LAYERS as FORK_LAYERS
 from pibench.engines.caffe.outline import LIKENESS
@@ -27,6 +28,9 @@ from pibench.engines.caffe.shapes.checks import (
 from pibench.engines.caffe.shapes.recurrent import lstm_unit, recurrent
 from pibench.engines.caffe.shapes.windows import convolution, deconvolution, im2col, pooling, spp
 from pibench.engines.caffe.topology import LEGACY_DIMS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Sources and weighted sums
 
@@ -283,14 +287,19 @@ def filter_(layer: Layer, bottoms: list[Shape]) -> Made:
     return blobs, []
 
 
+def _shape_option(layer: Layer, bottoms: Sequence[Shape]) -> str:
+    """Return an example of the option that gives the shape of a layer's top: the first bottom's."""
+    return f"--shape {layer.name}=" + "x".join(map(str, [*bottoms, (1, 3, 224, 224)][0]))
+
+
 def python(layer: Layer, bottoms: list[Shape]) -> Made:
     """Infer a Python layer by the shapes that its user gave, in a message that it does not read."""
     if not layer.input_param.shape:
-        example = "x".join(map(str, bottoms[0] if bottoms else (1, 3, 224, 224)))
+        example = _shape_option(layer, bottoms)
         raise Refused(
             "a Python layer's code decides its shapes, and pibench has no such code",
-            f"plan and predict take them: such as --shape {layer.name}={example}, once for each of "
-            f"its {len(layer.top)} top(s)",
+            f"plan and predict take them: such as {example}, once for each of its "
+            f"{len(layer.top)} top(s)",
         )
     given = [tuple(shape.dim) for shape in layer.input_param.shape]
     if len(given) != len(layer.top):
@@ -507,8 +516,11 @@ _FORKS = {
 """Layer types of forks and patches, and their origins."""
 
 
-def rule_of(layer: Layer) -> Rule:
-    """Return the table entry of the layer's type, or raise Refused with the reason."""
+def rule_of(layer: Layer, bottoms: Sequence[Shape] = ()) -> Rule:
+    """Return the table entry of the layer's type, or raise Refused with the reason.
+
+    `bottoms` are for the example in that reason.
+    """
     kind = layer.type
     if kind in RULES:
         return RULES[kind]
@@ -524,7 +536,7 @@ def rule_of(layer: Layer) -> Rule:
         raise Refused(f"layer type {kind} is not supported: {UNSUPPORTED[kind]}", "take it out")
     if not kind:
         raise Refused("has no type", 'add one, such as type: "Convolution"')
-    by_shape = f"plan and predict take it by its shape: --shape {layer.name}=1x3x224x224"
+    by_shape = f"plan and predict take it by its shape: {_shape_option(layer, bottoms)}"
     raise Refused(f"stock Caffe has no layer type '{kind}'", f"{_origin(kind)}; {by_shape}")
 
 
