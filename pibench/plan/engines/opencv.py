@@ -237,6 +237,9 @@ class _Net:
         sources = found.sources[position]
         if found.tops[position][0][0] != 1:
             return
+        if any(len(self.consumers[source]) != 1 for source in sources):
+            # Also where layers in place are between: a skip connection of a U-Net.
+            return
         made_by = [self._origin(source) for source in sources]
         if any(
             len(self.consumers[origin]) != 1 or found.layers[origin[0]].type in ("Input", "Concat")
