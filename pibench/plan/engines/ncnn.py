@@ -181,6 +181,11 @@ class _Net:
                     host = blobs.take(size_bytes, size_bytes, layer.name)
                     users[id(host)] = readers.get(key, 0)
                 hosts[key] = host
+            if layer.type == "Deconvolution" and layer.convolution_param.group == 1:
+                # What each place of the input adds to the output is a blob to ncnn.
+                values = math.prod(found.weights[position][0][1:])
+                size_bytes = FLOAT_BYTES * values * math.prod(found.bottoms[position][0][2:])
+                blobs.give(blobs.take(size_bytes, size_bytes, layer.name))
             used = [buffers.take(size, size, layer.name) for size in self._buffers(position)]
             winograd = self._winograd_buffers(position)
             if winograd is not None:

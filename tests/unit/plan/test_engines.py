@@ -128,7 +128,9 @@ SKIPPED = DECONVOLUTION.replace('"u" top: "c3"', '"cat" top: "c3"').replace(
         (SUPER_RESOLUTION, "ncnn", 292_122_624),
         (SUPER_RESOLUTION, "opencv", 91_308_032),
         (DECONVOLUTION, "opencv", 72_089_600),
+        (DECONVOLUTION, "ncnn", 90_165_248),
         (SKIPPED, "opencv", 90_427_392),
+        (SKIPPED, "ncnn", 109_178_880),
     ],
 )
 def test_an_image_as_output_is_planned_as_measured(
