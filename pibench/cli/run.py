@@ -203,14 +203,17 @@ def exit_code_of(
 ) -> ExitCode:
     """Return the exit code of `run`; raise InvalidInputError for a model that Caffe rejected."""
     from pibench.engines.registry import is_refused_allocation, label_of
+    from pibench.networks.model_file import ModelFile
 
     for record, network in zip(records, loaded, strict=True):
         message = record.evidence.fatal_message
         if record.verdict != "inconclusive" or not message:
             continue
         if not is_refused_allocation(record.engine, message):
-            problem = f"{label_of(record.engine)} rejected it: {message}"
-            raise InvalidInputError.at(network.place, None, problem, hint=hint_for(record, message))
+            problem = f"{label_of(record.engine)} rejected it: {message.rstrip('.')}"
+            open_sizes = isinstance(network, ModelFile) and network.leaves_sizes_open
+            hint = hint_for(record, message, open_sizes=open_sizes)
+            raise InvalidInputError.at(network.place, None, problem, hint=hint)
     code = fit_code(records)
     return code if require_fit or code == ExitCode.INCONCLUSIVE else ExitCode.OK
 
@@ -223,14 +226,17 @@ def fit_code(records: Sequence[Record]) -> ExitCode:
     return ExitCode.OK if verdicts == {"fit"} else ExitCode.DISAGREEMENT
 
 
-def hint_for(record: Record, message: str) -> str | None:
-    """Return what to do about an engine's last message; None if that is not known."""
+def hint_for(record: Record, message: str, *, open_sizes: bool = False) -> str | None:
+    """Return what to do about an engine's last message; None if that is not known.
+
+    `open_sizes` is whether a model's file does not have all sizes of its inputs.
+    """
     from pibench.engines.registry import advice_for
 
     backward = "Not Implemented" in message or "cannot backpropagate" in message
     if backward and record.protocol == "caffe-time":
         return "caffe time runs layers backward too; forward only: --protocol inference"
-    return advice_for(record.engine, message)
+    return advice_for(record.engine, message, open_sizes=open_sizes)
 
 
 def show_records(records: Sequence[Record], *, as_json: bool) -> None:

@@ -26,6 +26,8 @@ PROGRAM: Final = "{program}"
 """Stands for the engine's program, with what a target needs to start it, in a command."""
 PYTHON: Final = "{python}"
 """Stands for the target's Python in a command."""
+OTHER_SIZES: Final = "these may not be sizes that it was made for: give others with --input"
+"""The advice where a model whose file leaves sizes open does not run."""
 LAYER_RTOL: Final = 1e-5
 """Builds of Caffe differ by at most a fifth of it (docs/outputs.md), other engines by a third."""
 BAD_ALLOC: Final = re.compile(r"std::bad_alloc|MemoryError|[Cc]annot allocate memory")
@@ -73,6 +75,7 @@ class Engine:
         weights_suffix: The ending of a weights file's name.
         processes: The names of its processes in the kernel's log.
         advice: What to do about a message with which it rejects a model, by a part of the message.
+        size_advice: The same for a model whose file does not have all sizes of its inputs.
         refused_allocation: Finds, in the message with which it ends, that it was refused
             memory. The first group, if any, is the size in bytes.
     """
@@ -102,6 +105,7 @@ class Engine:
     weights_suffix: str = ".caffemodel"
     processes: tuple[str, ...] = ("python3",)
     advice: Mapping[str, str] = field(default_factory=dict)
+    size_advice: Mapping[str, str] = field(default_factory=dict)
     refused_allocation: re.Pattern[str] = BAD_ALLOC
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from pibench.engines.base import Engine
+from pibench.engines.base import OTHER_SIZES, Engine
 
 LITERT: Final = Engine(
     id="litert",
@@ -24,8 +24,11 @@ LITERT: Final = Engine(
     keeps_blobs=False,
     install_hint="install it (pip install ai-edge-litert)",
     advice={
-        "unresolved custom op": "it has built-in operators alone: convert the model without others"
+        "unresolved custom op": (
+            "its package has the built-in operators alone: convert the model without custom ones"
+        )
     },
+    size_advice={"failed to": OTHER_SIZES},
     # Measured on 13 models of MediaPipe (0.1 to 6 MB): 6 % with XNNPACK, 12 % without.
     build_difference=0.13,
 )

@@ -125,9 +125,13 @@ def refused_bytes(name: str, message: str) -> int | None:
     return _known(name).refused_bytes(message)
 
 
-def advice_for(name: str, message: str) -> str | None:
-    """Return what to do about a message with which an engine rejects a model; None if unknown."""
-    known = _known(name).advice
+def advice_for(name: str, message: str, *, open_sizes: bool = False) -> str | None:
+    """Return what to do about a message with which an engine rejects a model; None if unknown.
+
+    `open_sizes` is whether the model's file does not have all sizes of its inputs.
+    """
+    engine = _known(name)
+    known = {**engine.advice, **(engine.size_advice if open_sizes else {})}
     return next((hint for part, hint in known.items() if part in message), None)
 
 

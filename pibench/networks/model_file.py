@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -117,6 +118,12 @@ class ModelFile:
         return hashlib.sha256(lines.encode()).hexdigest()
 
     @property
+    def leaves_sizes_open(self) -> bool:
+        """Whether the file does not have all sizes of its inputs."""
+        dims = [one.dims for one in self.contents.inputs]
+        return any(one is None or any(isinstance(dim, str) for dim in one) for one in dims)
+
+    @property
     def size_bytes(self) -> int:
         """The size of all its files."""
         return sum(path.stat().st_size for path in (self.path, *self.data.values()))
@@ -160,6 +167,7 @@ def load(
         Input(name=one.name, type=one.type, shape=sizes.of_input(one, asked.get(one.name)))
         for one in contents.inputs
     )
+    sizes.check_known()
     firsts = [("",) if one.dims is None else one.dims[:1] for one in contents.inputs]
     is_open = any(isinstance(dim, str) for first in firsts for dim in first)
     if batch not in (None, _batch_of(inputs)) and not is_open:
@@ -210,7 +218,7 @@ def _asked(path: Path, inputs: Sequence[Tensor], given: Sequence[str]) -> dict[s
             which = f"it has no input {name!r}" if name else f"it has {len(names)} inputs"
             raise InvalidInputError.at(
                 path, None, f"--input {text}: {which}",
-                hint=f"give NAME=1,3,224,224; its inputs: {listed}",
+                hint=f"give NAME={sizes}; its inputs: {listed}",
             )  # fmt: skip
         found[name] = tuple(map(int, re.split("[,x]", sizes)))
     return found
@@ -237,19 +245,33 @@ class _Sizes:
 
     def __post_init__(self) -> None:
         self.assumptions: list[str] = []
+        # Inputs with sizes that nobody gave, and a shape as an example of each.
+        self.unknown: list[tuple[Tensor, str]] = []
         if self.batch is not None and not 1 <= self.batch <= MAX_BATCH:
             raise InvalidInputError(
                 f"batch {self.batch} is out of range", hint=f"give 1 to {MAX_BATCH}"
             )
 
     def of_input(self, one: Tensor, asked: Shape | None) -> Shape:
-        """Return the shape of an input. Raises InvalidInputError if it is not known."""
+        """Return the shape of an input; one that is not known is left to `check_known`."""
         if asked is not None:
             self._compare(one, asked)
         shape = asked or self._declared(one)
         if math.prod(shape) > formats.MOST_VALUES:
             raise self._refused(one, f"more than {formats.MOST_VALUES} values")
         return shape
+
+    def check_known(self) -> None:
+        """Raise InvalidInputError with what to give for all inputs whose sizes are not known."""
+        if self.unknown:
+            first = self.unknown[0][0]
+            problem = "the file does not have its size"
+            if first.dims is not None:
+                problem = f"the file leaves its size open: {_listed(first.dims)}"
+            examples = " ".join(
+                f"--input {shlex.quote(f'{one.name}={shape}')}" for one, shape in self.unknown
+            )
+            raise self._refused(first, problem, hint=f"give it, such as {examples}")
 
     def of_output(self, one: Tensor) -> Shape | None:
         """Return the shape of an output, None where a dimension depends on what is computed."""
@@ -280,9 +302,8 @@ class _Sizes:
         """Return the shape that the file declares; an open first dimension is the batch."""
         dims = one.dims
         if dims is None:
-            raise self._refused(
-                one, "the file does not have its size", hint=f"--input {one.name}=1,3,224,224"
-            )
+            self.unknown.append((one, "1,3,224,224"))
+            return ()
         sizes = [dim if isinstance(dim, int) else self.bound.get(dim) for dim in dims]
         is_open = bool(dims) and not isinstance(dims[0], int)
         if is_open and (self.batch is not None or sizes[0] is None):
@@ -295,13 +316,13 @@ class _Sizes:
             first = sizes[0] = self.batch or 1
             if isinstance(dims[0], str) and dims[0]:
                 self.bound.setdefault(dims[0], first)
-        missing = [number for number, size in enumerate(sizes, start=1) if size is None]
-        if missing:
-            raise self._refused(
-                one,
-                f"the file leaves its size open: {_listed(dims)}",
-                hint=f"give it, such as --input {_example(one, sizes)}",
-            )
+        if None in sizes:
+            example = _example(sizes)
+            self.unknown.append((one, ",".join(map(str, example))))
+            # The example counts for what has the same name in other inputs, as a given size does.
+            for dim, size in zip(dims, example, strict=True):
+                if isinstance(dim, str) and dim:
+                    self.bound.setdefault(dim, size)
         return tuple(size for size in sizes if size is not None)
 
     def _refused(self, one: Tensor, problem: str, hint: str | None = None) -> InvalidInputError:
@@ -312,10 +333,13 @@ def _listed(dims: Sequence[Dim]) -> str:
     return " x ".join(str(dim or "?") for dim in dims) or "a scalar"
 
 
-def _example(one: Tensor, sizes: Sequence[int | None]) -> str:
+def _example(sizes: Sequence[int | None]) -> Shape:
     """Return a shape with usual sizes in place of those that are missing."""
     usual = _EXAMPLE["image" if len(sizes) == 4 else "other"]
-    return f"{one.name}=" + ",".join(str(size or usual) for size in sizes)
+    if len(sizes) == 3 and sizes[0] not in (None, 1) and sizes[2]:
+        # The state of a recurrent layer: directions, batch, units.
+        usual = 1
+    return tuple(size or usual for size in sizes)
 
 
 def _data_files(path: Path, locations: Sequence[str]) -> dict[str, Path]:

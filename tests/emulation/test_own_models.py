@@ -23,15 +23,21 @@ from pibench.runner.options import RunOptions
 from pibench.targets.base import Outcome, Target
 from pibench.targets.sysroot import SysrootTarget
 from tests.emulation.conftest import DEVICE, run
-from tests.wild.own_models import TFLITE_TYPES, cast_tflite, conv_net, dense_tflite
+from tests.wild.own_models import (
+    TFLITE_TYPES,
+    cast_tflite,
+    conv_net,
+    dense_tflite,
+    recurrent_tflite,
+)
 
 pytestmark = pytest.mark.emulation
 UNHEARD = "unheard"
 TYPES = ("float32", "float16", "uint8", "int8", "int32", "int64", "bool")
 
 
-def forward(target: Target, models: list[ModelFile], engine: str) -> list[Record]:
-    return run(target, models, engine=engine, protocol="inference", compute="real", repeats=1)
+def forward(target: Target, models: list[ModelFile], engine: str, repeats: int = 1) -> list[Record]:
+    return run(target, models, engine=engine, protocol="inference", compute="real", repeats=repeats)
 
 
 def values(outputs: list[dict[str, Any]]) -> dict[str, np.ndarray]:
@@ -151,6 +157,21 @@ def test_litert_computes_what_the_file_means(
     assert fill([("image", image, RANGES["float32"])], None, 0) == record.input_sha256
     expected = np.maximum(image @ weights.T + bias, 0)
     np.testing.assert_allclose(of_record(record)["result"], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("repeats", [0, 1, 3])
+def test_the_outputs_of_a_model_with_a_state_are_the_first_passs(
+    twin: Target, tmp_path: Path, repeats: int
+) -> None:
+    weights, _ = recurrent_tflite(tmp_path / "rnn.tflite")
+    model = model_file.load(tmp_path / "rnn.tflite", "tflite")
+    (record,) = forward(twin, [model], "litert", repeats=repeats)
+    assert record.verdict == "fit", record.evidence.summary
+    given = np.empty((1, 2), "f4")
+    fill([("given", given, RANGES["float32"])], None, 0)
+    # The state is zero before the first pass.
+    expected = np.maximum(given @ weights.T + 1, 0)
+    np.testing.assert_allclose(of_record(record)["result"], expected, rtol=1e-5)
 
 
 def test_litert_takes_inputs_of_each_type(twin: Target, tmp_path: Path) -> None:

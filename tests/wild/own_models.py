@@ -12,7 +12,7 @@ import numpy as np
 TFLITE_TYPES = {
     "float32": 0, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int8": 9,
 }  # fmt: skip
-CONV_2D, CAST = 3, 53
+CONV_2D, RNN, CAST = 3, 24, 53
 
 
 def conv_net(
@@ -101,6 +101,29 @@ def dense_tflite(path: Path, *, batch: int = 1) -> tuple[np.ndarray, np.ndarray]
     return weights, bias
 
 
+def recurrent_tflite(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Write a TFLite model that keeps a state: an RNN of 3 units on 2 values, with ReLU.
+
+    Returns:
+        Its weights for the values, 3 x 2, and those for the state, 3 x 3; its biases are 1.
+    """
+    random = np.random.RandomState(0)
+    values, state = (random.uniform(0, 0.5, (3, size)).astype("f4") for size in (2, 3))
+    tensors = [
+        tensor("given", [1, 2]),
+        tensor("weights", [3, 2], buffer=1),
+        tensor("recurrent", [3, 3], buffer=2),
+        tensor("bias", [3], buffer=3),
+        tensor("state", [1, 3], variable=True),
+        tensor("result", [1, 3]),
+    ]
+    write_tflite(
+        path, RNN, tensors, inputs=[0, 1, 2, 3, 4], options={3: ("B", 7), 4: Table({0: ("b", 1)})},
+        constants=[values.tobytes(), state.tobytes(), np.ones(3, "f4").tobytes()],
+    )  # fmt: skip
+    return values, state
+
+
 def cast_tflite(path: Path, kind: str) -> None:
     """Write a TFLite model that converts 4 x 6 values of a type to float32."""
     tensors = [tensor("given", [4, 6], kind=kind), tensor("converted", [4, 6])]
@@ -139,14 +162,23 @@ def write_tflite(
     path.write_bytes(flatbuffer(model))
 
 
-def tensor(name: str, dims: Sequence[int], *, kind: str = "float32", buffer: int = 0) -> Table:
-    """Return a tensor's table; dimensions of -1 are open."""
+def tensor(
+    name: str,
+    dims: Sequence[int],
+    *,
+    kind: str = "float32",
+    buffer: int = 0,
+    variable: bool = False,
+) -> Table:
+    """Return a tensor's table; dimensions of -1 are open, a variable keeps its values."""
     fields: dict[int, Any] = {
         0: Vector("i", [abs(dim) for dim in dims]),
         1: ("b", TFLITE_TYPES[kind]),
         2: ("I", buffer),
         3: name.encode(),
     }
+    if variable:
+        fields[5] = ("?", True)
     if -1 in dims:
         fields[7] = Vector("i", list(dims))
     return Table(fields)

@@ -131,9 +131,9 @@ class _Model:
         for number, inner in self.messages(span):
             if number == _GRAPH_INITIALIZER:
                 name, elements = self.take_tensor(inner)
+                self.count(elements, inner[0])
                 if depth == 0:
                     self.constants.add(name)
-                    self.count(elements, inner[0])
             elif number == _GRAPH_SPARSE:
                 self.take_sparse(inner)
             elif depth == 0 and number == _GRAPH_INPUT:
@@ -161,7 +161,7 @@ class _Model:
                 elements += self.take_attribute(inner, depth, integers, texts)
         if len(self.operators) == MOST_OPERATORS:
             raise CorruptError(span[0], f"more than {MOST_OPERATORS} operators")
-        if depth == 0 and kind == "Constant":
+        if kind == "Constant":
             self.count(elements, span[0])
         self.operators.append(Operator(type=kind, name=name, integers=integers, texts=texts))
 

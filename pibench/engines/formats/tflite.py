@@ -6,6 +6,7 @@ The table numbers are those of schema.fbs of TensorFlow Lite, version 3.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -42,8 +43,6 @@ def read(data: mmap.mmap | bytes) -> Contents:
         raise CorruptError(model, "it has no graph")
     graph = buffer.follow(graphs[0])
     tensors = buffer.vector(graph, _GRAPH_TENSORS, _OFFSET_BYTES)
-    if len(tensors) > MOST_TENSORS:
-        raise CorruptError(graph, f"more than {MOST_TENSORS} tensors")
     ends = [
         [
             _tensor(buffer, _of(tensors, buffer.number(at, "<i"), at), f"{kind} {place}")
@@ -55,7 +54,7 @@ def read(data: mmap.mmap | bytes) -> Contents:
     return Contents(
         inputs=inputs,
         outputs=outputs,
-        parameter_count=_constants(buffer, model, tensors),
+        parameter_count=_constants(buffer, model, graphs),
     )
 
 
@@ -98,22 +97,36 @@ def _of(places: range, index: int, at: int) -> int:
     return places[index]
 
 
-def _constants(buffer: _FlatBuffer, model: int, tensors: range) -> int:
-    """Return the number of elements of the tensors that have values in the file."""
+def _constants(buffer: _FlatBuffer, model: int, graphs: range) -> int:
+    """Return the number of elements that have values in the file: of all graphs, each once."""
     buffers = buffer.vector(model, _MODEL_BUFFERS, _OFFSET_BYTES)
+    counted: set[int] = set()
     total = 0
-    for place in tensors:
-        table = buffer.follow(place)
+    for table in _tensors(buffer, graphs):
         at = buffer.field(table, _TENSOR_BUFFER)
         index = 0 if at is None else buffer.number(at, "<I")
-        if index == 0:
-            # The first buffer is always empty.
+        if index == 0 or index in counted:
+            # The first buffer is always empty; graphs can share the others.
             continue
+        counted.add(index)
         values = buffer.follow(_of(buffers, index, table))
         beyond = buffer.field(values, _BUFFER_OFFSET)
         if buffer.vector(values, _BUFFER_DATA, 1) or (beyond and buffer.number(beyond, "<Q") > 1):
             total += formats.elements(_dims(buffer, table, _TENSOR_SHAPE), table)
     return total
+
+
+def _tensors(buffer: _FlatBuffer, graphs: range) -> Iterator[int]:
+    """Yield the table of each tensor of all graphs. Raises CorruptError beyond the limit."""
+    left = MOST_TENSORS
+    for place in graphs:
+        graph = buffer.follow(place)
+        tensors = buffer.vector(graph, _GRAPH_TENSORS, _OFFSET_BYTES)
+        # A graph without tensors takes time too.
+        left -= len(tensors) + 1
+        if left < 0:
+            raise CorruptError(graph, f"more than {MOST_TENSORS} tensors")
+        yield from map(buffer.follow, tensors)
 
 
 @dataclass(frozen=True)

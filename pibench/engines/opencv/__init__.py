@@ -87,5 +87,11 @@ OPENCV: Final = OpenCVEngine(
     install_hint="install it (Debian: sudo apt-get install python3-opencv)",
     # Measured on the paper's networks: 3 to 10 MiB.
     build_difference=0.02,
+    size_advice={
+        "": (
+            "it reads the file before it has the sizes of --input: export it with fixed sizes, or "
+            "use --engine onnxruntime"
+        )
+    },
     refused_allocation=re.compile(r"Failed to allocate (\d+) bytes|std::bad_alloc|MemoryError"),
 )

@@ -8,7 +8,7 @@ or as Winograd's transform, and freed, before the next layer is read. malloc kee
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pibench.engines.caffe.shapes import windows
 from pibench.plan.graph import CONVOLUTIONS
@@ -29,8 +29,12 @@ _WINOGRAD: Final = {6: 64, 4: 36, 2: 16}
 _LARGEST_CHANNELS: Final = 128
 """F(6x6, 3x3) is for up to this many channels on either side, F(4x4, 3x3) for more."""
 _LEAST_CHANNELS: Final = 8
-_TILE_DEPTH: Final = 5456
-"""Most rows of a kernel that one tile has: a twelfth of the 256 KiB L2 cache that ncnn assumes."""
+_CACHE_VALUES: Final = 65536
+"""The values in the L2 cache of 256 KiB that ncnn assumes."""
+_TILE_DEPTH: Final = (_CACHE_VALUES - 32) // 12 // 8 * 8
+"""Most rows of a kernel that one tile has: a twelfth of that cache."""
+_COPIES: Final = 2
+"""An output besides its blob: the Mat that Python gets, with what it is made of, then NumPy's."""
 _SAME: Final = frozenset({"Dropout", "Split", "Silence"})
 """Types that the conversion leaves out, or whose tops are their bottom."""
 _IN_PLACE: Final = frozenset(
@@ -173,11 +177,22 @@ class _Net:
                     host = hosts[sources[0]]
                     users[id(host)] += readers.get(key, 0)
                 else:
-                    host = blobs.take(FLOAT_BYTES * math.prod(shape), layer.name)
+                    size_bytes = FLOAT_BYTES * math.prod(shape)
+                    host = blobs.take(size_bytes, size_bytes, layer.name)
                     users[id(host)] = readers.get(key, 0)
                 hosts[key] = host
-            used = [buffers.take(size, layer.name) for size in self._buffers(position)]
-            for memory in used:
+            if layer.type == "Deconvolution" and layer.convolution_param.group == 1:
+                # What each place of the input adds to the output is a blob to ncnn.
+                values = math.prod(found.weights[position][0][1:])
+                size_bytes = FLOAT_BYTES * values * math.prod(found.bottoms[position][0][2:])
+                blobs.give(blobs.take(size_bytes, size_bytes, layer.name))
+            used = [buffers.take(size, size, layer.name) for size in self._buffers(position)]
+            winograd = self._winograd_buffers(position)
+            if winograd is not None:
+                used.append(buffers.take(*winograd.inputs, layer.name))
+                buffers.give(buffers.take(*winograd.unordered, layer.name))
+                used.append(buffers.take(*winograd.outputs, layer.name))
+            for memory in reversed(used):
                 buffers.give(memory)
             for source in sources:
                 host = hosts[source]
@@ -185,6 +200,17 @@ class _Net:
                 if users[id(host)] == 0:
                     blobs.give(host)
             self.process.end_step("forward", layer.name)
+        self._copy_outputs()
+
+    def _copy_outputs(self) -> None:
+        """Copy the blobs that no layer reads, as the program gets them."""
+        for position, shapes in enumerate(self.found.tops):
+            for index, shape in enumerate(shapes):
+                if not self.found.readers.get((position, index)):
+                    name = self.found.layers[position].name
+                    for _ in range(_COPIES):
+                        self._new(FLOAT_BYTES * math.prod(shape), name, "output copy")
+        self.process.end_step("forward", "")
 
     def _buffers(self, position: int) -> list[int]:
         """Return the sizes of the buffers that a layer has at once."""
@@ -221,18 +247,66 @@ class _Net:
             sizes.append(FLOAT_BYTES * inputs[1] * rows * columns)
         if inputs[1] != shape[1]:
             return sizes
-        tile = self._winograd_tile(shape[1], shape[0], window)
-        if tile:
-            tiles = math.prod(-(-size // tile) for size in outputs[2:])
-            # In the order of the kernels, and before.
-            sizes += [FLOAT_BYTES * _WINOGRAD[tile] * shape[1] * tiles] * 2
-        elif not _is_direct(shape[1], shape[0], window):
+        is_transformed = self._winograd_tile(shape[1], shape[0], window)
+        if not is_transformed and not _is_direct(shape[1], shape[0], window):
             depth, places = math.prod(shape[1:]), math.prod(outputs[2:])
             sizes.append(FLOAT_BYTES * round_up(depth, 8) * round_up(places, 4))
         return sizes
 
+    def _winograd_buffers(self, position: int) -> _Winograd | None:
+        """Return the buffers of Winograd's transform, None for a layer that is computed otherwise.
+
+        Parts of the product are as large as the cache has room for, in ncnn's
+        conv3x3s1_winograd_get_optimal_tile_mnk: `rows` outputs by `width` places by `depth` inputs.
+        """
+        layer, found, threads = self.found.layers[position], self.found, self.threads
+        inputs = found.bottoms[position][0] if found.bottoms[position] else ()
+        if layer.type not in CONVOLUTIONS or len(inputs) != _IMAGE_AXES:
+            return None
+        outputs, depth_of_all = found.weights[position][0][:2]
+        window = windows.window(layer.convolution_param, len(inputs) - 2)
+        tile = self._winograd_tile(depth_of_all, outputs, window)
+        if not tile or inputs[1] != depth_of_all:
+            return None
+        places = math.prod(-(-size // tile) for size in found.tops[position][0][2:])
+        depth = _part(depth_of_all, _TILE_DEPTH, 8)
+        rows = _part(outputs, 8 * threads, 8)
+        if threads > 1:
+            rows = min(rows, round_up(max(1, rows // threads), 8))
+        beside = 0 if depth >= depth_of_all else rows
+        room = (_CACHE_VALUES - rows * depth) // (depth + beside)
+        width = _part(places, max(4, room // 4 * 4), 4)
+        parts = -(-places // width) * -(-depth_of_all // depth)
+        value_bytes = FLOAT_BYTES * _WINOGRAD[tile]
+        at_once = 1 if parts < threads else threads
+        part_bytes, result_bytes = (value_bytes * width * count for count in (depth, rows))
+        # Of a part only what there is is written.
+        written_bytes = value_bytes * min(width, places) * min(depth, depth_of_all)
+        return _Winograd(
+            inputs=(part_bytes * parts, written_bytes * parts),
+            unordered=(part_bytes * at_once, written_bytes * at_once),
+            outputs=(result_bytes * threads, result_bytes * min(threads, -(-outputs // rows))),
+        )
+
     def _new(self, size_bytes: int, layer: str, kind: str) -> Memory:
         return self.process.allocate(size_bytes + _MAT_BYTES, layer, kind)
+
+
+class _Winograd(NamedTuple):
+    """A convolution's buffers, each by its size in bytes and how many of these are written.
+
+    The inputs in the order of the kernels, the same before, and each thread's part of the outputs.
+    """
+
+    inputs: tuple[int, int]
+    unordered: tuple[int, int]
+    outputs: tuple[int, int]
+
+
+def _part(count: int, most: int, step: int) -> int:
+    """Return the size of equal parts of at most `most`, a multiple of `step`."""
+    parts = -(-count // most)
+    return min(most, round_up(-(-count // parts), step))
 
 
 def _is_direct(inputs: int, outputs: int, window: windows.Window) -> bool:
@@ -262,12 +336,17 @@ class _Pool:
         self.kind = kind
         self.free: list[Memory] = []
 
-    def take(self, size_bytes: int, layer: str) -> Memory:
-        for memory in self.free:
-            if memory.size_bytes >= size_bytes + _MAT_BYTES:
-                self.free.remove(memory)
-                return memory
-        return self.process.allocate(size_bytes + _MAT_BYTES, layer, self.kind)
+    def take(self, size_bytes: int, written_bytes: int, layer: str) -> Memory:
+        """Return a block whose first `written_bytes` are written."""
+        size_bytes += _MAT_BYTES
+        found = next((one for one in self.free if one.size_bytes >= size_bytes), None)
+        if found is None:
+            found = self.process.allocate(size_bytes, layer, self.kind, is_written=False)
+        else:
+            self.free.remove(found)
+        assert found.block is not None  # noqa: S101  (it was allocated)
+        self.process.heap.write_start(found.block, written_bytes)
+        return found
 
     def give(self, memory: Memory) -> None:
         self.free.append(memory)

@@ -182,6 +182,15 @@ class _Net:
             if layer.type in CONVOLUTIONS:
                 self._convolve(position)
             self.process.end_step("forward", layer.name)
+        self._copy_outputs()
+
+    def _copy_outputs(self) -> None:
+        """Copy the blobs that no layer reads: NumPy's arrays have a memory of their own."""
+        for position, index in self.hosts:
+            if not self.consumers.get((position, index)):
+                layer, shape = self.found.layers[position], self.found.tops[position][index]
+                self.process.allocate(FLOAT_BYTES * math.prod(shape), layer.name, "output copy")
+        self.process.end_step("forward", "")
 
     def _place_blobs(self) -> None:
         """Give each top a memory: that of its input, an unused one, or a new one (BlobManager)."""
@@ -208,11 +217,22 @@ class _Net:
                 self.hosts[position, index] = host
             if layer.type in CONVOLUTIONS:
                 self._align(position)
+            if layer.type == "Deconvolution":
+                unused.append(self._unrolled(position, unused))
             for source in sources:
                 host = self.hosts[source]
                 users[id(host)] -= 1
                 if users[id(host)] == 0:
                     unused.append(host)
+
+    def _unrolled(self, position: int, unused: list[Memory]) -> Memory:
+        """Return the memory of what each place of a deconvolution's input adds to the output."""
+        found, layer = self.found, self.found.layers[position]
+        kernel = math.prod(found.weights[position][0][1:])
+        shape = kernel * layer.convolution_param.group, *found.bottoms[position][0][2:]
+        return self._reused(unused, shape) or self.process.allocate(
+            FLOAT_BYTES * math.prod(shape) + _MAT_BYTES, layer.name, "buffer"
+        )
 
     @staticmethod
     def _reused(unused: list[Memory], shape: tuple[int, ...]) -> Memory | None:
@@ -230,6 +250,9 @@ class _Net:
         found = self.found
         sources = found.sources[position]
         if found.tops[position][0][0] != 1:
+            return
+        if any(len(self.consumers[source]) != 1 for source in sources):
+            # Also where layers in place are between: a skip connection of a U-Net.
             return
         made_by = [self._origin(source) for source in sources]
         if any(

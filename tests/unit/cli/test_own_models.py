@@ -84,6 +84,7 @@ def test_a_model_in_the_place_of_a_command_is_run(pibench: Pibench) -> None:
         ("onnxruntime", "official support for domain ai.onnx is till opset 21.", "opset 21"),
         ("litert", "Encountered unresolved custom op: Landmarks", "built-in operators"),
         ("opencv", "unresolved custom op", ""),
+        ("onnxruntime", "NOT_IMPLEMENTED : Could not find an implementation for Add(6)", "opset 7"),
     ],
 )
 def test_a_model_that_is_too_new_comes_with_advice(
@@ -91,3 +92,20 @@ def test_a_model_that_is_too_new_comes_with_advice(
 ) -> None:
     record = make_record(engine=engine, engine_version="1", protocol="inference")
     assert advice in (run.hint_for(record, message) or "")
+
+
+@pytest.mark.parametrize(
+    ("engine", "message", "advice"),
+    [
+        ("onnxruntime", "Non-zero status code returned while running Concat node.", "with --input"),
+        ("litert", "Node number 5 (RESHAPE) failed to prepare.", "with --input"),
+        ("litert", "unresolved custom op: Landmarks. Node number 1 failed to prepare.", "built-in"),
+        ("opencv", "(-215:Assertion failed) !isDynamicShape", "export it with fixed sizes"),
+    ],
+)
+def test_what_rejects_a_model_of_open_sizes_may_be_the_size(
+    make_record: Any, engine: str, message: str, advice: str
+) -> None:
+    record = make_record(engine=engine, engine_version="1", protocol="inference")
+    assert advice in (run.hint_for(record, message, open_sizes=True) or "")
+    assert advice == "built-in" or run.hint_for(record, message) is None

@@ -15,6 +15,7 @@ from hypothesis import strategies as some
 from pibench.engines import formats, wire
 from pibench.engines.formats import Tensor
 from pibench.engines.formats import onnx as onnx_file
+from pibench.engines.formats import tflite as tflite_file
 from pibench.errors import InvalidInputError
 from tests.wild.own_models import Table, Vector, conv_net, dense_tflite, flatbuffer, tensor
 
@@ -116,6 +117,43 @@ def test_weights_elsewhere_are_found_wherever_they_are_named(tmp_path: Path, pla
         "sparse": model(OUTPUT + field(15, field(1, constant))),
     }
     assert read(tmp_path, parts[place]).locations == ("../x",)
+
+
+@pytest.mark.parametrize("place", ["initializer", "Constant"])
+def test_the_constants_of_a_graph_in_a_graph_are_counted(tmp_path: Path, place: str) -> None:
+    constant = field(1, 3) + field(1, 5) + field(8, b"w")
+    inner = field(5, constant)
+    if place == "Constant":
+        inner = field(1, field(4, b"Constant") + field(5, field(1, b"value") + field(5, constant)))
+    branches = field(5, field(6, inner)) + field(5, field(6, inner))
+    found = read(tmp_path, model(OUTPUT + field(1, field(4, b"If") + branches)))
+    assert found.parameter_count == 30
+
+
+def graphs(*of_buffers: tuple[int, ...]) -> bytes:
+    """Return a TFLite file of graphs with constants of 2 x 3 in these buffers."""
+    tables = []
+    for numbers in of_buffers:
+        tensors = [tensor("x", [2]), *(tensor(f"w{at}", [2, 3], buffer=at) for at in numbers)]
+        tables.append(Table({0: Vector("", tensors), 1: Vector("i", [0]), 2: Vector("i", [0])}))
+    buffers = [Table({}), *(Table({0: bytes(24)}) for _ in range(3))]
+    return flatbuffer(Table({2: Vector("", tables), 4: Vector("", buffers)}))
+
+
+def test_the_constants_of_all_tflite_graphs_are_counted_once(tmp_path: Path) -> None:
+    # Graphs share buffers: signatures of one model have the same weights.
+    content = graphs((1,), (1, 2), (3,))
+    assert read(tmp_path, content, "tflite").parameter_count == 18
+
+
+def test_the_tensors_of_all_tflite_graphs_have_one_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tflite_file, "MOST_TENSORS", 5)
+    assert read(tmp_path, graphs((1, 2)), "tflite").parameter_count == 12
+    for content in (graphs((1,), (2,)), graphs((), (), ())):
+        with pytest.raises(InvalidInputError, match="more than 5 tensors"):
+            read(tmp_path, content, "tflite")
 
 
 HOSTILE = {

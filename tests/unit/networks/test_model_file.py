@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def test_one_name_for_all_open_sizes_says_nothing(tmp_path: Path) -> None:
         ([1, 3, 8, 8], [], 2, "batch 2: the file has a batch of 1"),
         ([], [], 2, "batch 2: the file has a batch of 1"),
         (["N", 3, 8, 8], [], 0, "batch 0 is out of range"),
-        (None, [], None, "the file does not have its size; --input x=1,3,224,224"),
+        (None, [], None, "the file does not have its size; give it, such as --input x=1,3,224,224"),
     ],
 )  # fmt: skip
 def test_a_size_that_is_not_known_or_not_possible_is_one_line(
@@ -106,10 +107,33 @@ def test_a_size_that_is_not_known_or_not_possible_is_one_line(
 
 def test_of_several_inputs_a_shape_names_one(tmp_path: Path) -> None:
     path = onnx_of(tmp_path / "m.onnx", ["N", "A"], y=["N", "B"])
-    with pytest.raises(InvalidInputError, match=r"it has 2 inputs; give NAME=.*its inputs: x, y"):
+    with pytest.raises(InvalidInputError, match="it has 2 inputs; give NAME=1,3; its inputs: x, y"):
         model_file.load(path, "onnx", given=["1,3"])
     model = model_file.load(path, "onnx", given=["y=2,5", "x=2,3"])
     assert shapes(model) == [(2, 3), (2, 5)]
+
+
+@pytest.mark.parametrize(
+    ("dims", "advised"),
+    [
+        ({"x": ["", ""], "state": [2, "", 128]}, "--input x=1,128 --input state=2,1,128"),
+        ({"x": ["N", "T"], "mask": ["N", "T"], "lengths": ["N"]}, "--input x=1,128"),
+        ({"x": ["N", "T"], "mask": ["N", "M"]}, "--input x=1,128 --input mask=1,128"),
+        ({"x": [1, "T", 80], "a b": ["N", "T", 4]}, "--input x=1,128,80"),
+        ({"x": [3, "H", "W"], "a b": ["H", "K"]}, "--input x=3,128,128 --input 'a b=128,128'"),
+    ],
+)
+def test_all_that_is_missing_is_advised_at_once(
+    tmp_path: Path, dims: dict[str, list[Any]], advised: str
+) -> None:
+    first, *others = dims
+    path = onnx_of(tmp_path / "m.onnx", dims[first], **{name: dims[name] for name in others})
+    with pytest.raises(InvalidInputError) as caught:
+        model_file.load(path, "onnx")
+    assert caught.value.line().endswith(f"give it, such as {advised}")
+    # What is advised is enough.
+    given = [word for word in shlex.split(advised) if word != "--input"]
+    assert len(shapes(model_file.load(path, "onnx", given=given))) == len(dims)
 
 
 @pytest.mark.parametrize("kind", ["string", "complex64"])

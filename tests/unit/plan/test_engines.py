@@ -73,6 +73,74 @@ def test_the_mean_error_is_small() -> None:
     assert sum(errors) / len(errors) < 0.006
 
 
+# Networks whose output is an image, which no classifier shows; peaks in the VM, of one pass.
+SEGMENTATION = """
+input: "data" input_shape { dim: 1 dim: 3 dim: 300 dim: 300 }
+layer { name: "c1" type: "Convolution" bottom: "data" top: "c1"
+  convolution_param { num_output: 16 kernel_size: 3 pad: 1 } }
+layer { name: "r1" type: "ReLU" bottom: "c1" top: "c1" }
+layer { name: "c2" type: "Convolution" bottom: "c1" top: "c2"
+  convolution_param { num_output: 21 kernel_size: 1 } }
+layer { name: "p" type: "Softmax" bottom: "c2" top: "p" }
+"""
+SUPER_RESOLUTION = """
+input: "data" input_shape { dim: 1 dim: 1 dim: 256 dim: 256 }
+layer { name: "c1" type: "Convolution" bottom: "data" top: "c1"
+  convolution_param { num_output: 64 kernel_size: 9 pad: 4 } }
+layer { name: "r1" type: "ReLU" bottom: "c1" top: "c1" }
+layer { name: "c2" type: "Convolution" bottom: "c1" top: "c2"
+  convolution_param { num_output: 32 kernel_size: 1 } }
+layer { name: "r2" type: "ReLU" bottom: "c2" top: "c2" }
+layer { name: "c3" type: "Convolution" bottom: "c2" top: "c3"
+  convolution_param { num_output: 1 kernel_size: 5 pad: 2 } }
+"""
+DECONVOLUTION = """
+input: "data" input_shape { dim: 1 dim: 3 dim: 256 dim: 256 }
+layer { name: "c1" type: "Convolution" bottom: "data" top: "c1"
+  convolution_param { num_output: 16 kernel_size: 3 pad: 1 } }
+layer { name: "r1" type: "ReLU" bottom: "c1" top: "c1" }
+layer { name: "p1" type: "Pooling" bottom: "c1" top: "p1"
+  pooling_param { pool: MAX kernel_size: 2 stride: 2 } }
+layer { name: "c2" type: "Convolution" bottom: "p1" top: "c2"
+  convolution_param { num_output: 32 kernel_size: 3 pad: 1 } }
+layer { name: "r2" type: "ReLU" bottom: "c2" top: "c2" }
+layer { name: "u" type: "Deconvolution" bottom: "c2" top: "u"
+  convolution_param { num_output: 16 kernel_size: 2 stride: 2 } }
+layer { name: "c3" type: "Convolution" bottom: "u" top: "c3"
+  convolution_param { num_output: 16 kernel_size: 3 pad: 1 } }
+layer { name: "r3" type: "ReLU" bottom: "c3" top: "c3" }
+layer { name: "c4" type: "Convolution" bottom: "c3" top: "c4"
+  convolution_param { num_output: 4 kernel_size: 1 } }
+layer { name: "s" type: "Sigmoid" bottom: "c4" top: "s" }
+"""
+SKIPPED = DECONVOLUTION.replace('"u" top: "c3"', '"cat" top: "c3"').replace(
+    'layer { name: "c3"',
+    'layer { name: "cat" type: "Concat" bottom: "c1" bottom: "u" top: "cat" }\nlayer { name: "c3"',
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "engine", "peak_bytes"),
+    [
+        (SEGMENTATION, "ncnn", 78_413_824),
+        (SEGMENTATION, "opencv", 80_433_152),
+        (SEGMENTATION, "opencv==4.5.1", 76_128_256),
+        (SUPER_RESOLUTION, "ncnn", 292_122_624),
+        (SUPER_RESOLUTION, "opencv", 91_308_032),
+        (DECONVOLUTION, "opencv", 72_089_600),
+        (DECONVOLUTION, "ncnn", 90_165_248),
+        (SKIPPED, "opencv", 90_427_392),
+        (SKIPPED, "ncnn", 109_178_880),
+    ],
+)
+def test_an_image_as_output_is_planned_as_measured(
+    tmp_path: Path, text: str, engine: str, peak_bytes: int
+) -> None:
+    (tmp_path / "net.prototxt").write_text(text)
+    found = planned(str(tmp_path / "net.prototxt"), engine)
+    assert found.peak_rss_bytes == pytest.approx(peak_bytes, rel=found.program.worst_error)
+
+
 def written(folder: Path, *, batch: int = 1, more: str = "", product: str = "") -> str:
     path = folder / "net.prototxt"
     path.write_text(SMALL.format(batch=batch, more=more, product=product))
