@@ -146,14 +146,27 @@ def test_the_constants_of_all_tflite_graphs_are_counted_once(tmp_path: Path) -> 
     assert read(tmp_path, content, "tflite").parameter_count == 18
 
 
-def test_the_tensors_of_all_tflite_graphs_have_one_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tflite_file, "MOST_TENSORS", 5)
-    assert read(tmp_path, graphs((1, 2)), "tflite").parameter_count == 12
-    for content in (graphs((1,), (2,)), graphs((), (), ())):
-        with pytest.raises(InvalidInputError, match="more than 5 tensors"):
-            read(tmp_path, content, "tflite")
+def test_the_tensors_of_all_tflite_graphs_have_one_limit(tmp_path: Path) -> None:
+    def content(*counts: int) -> bytes:
+        """Return a file of graphs with so many tensors, all of them the one at its end."""
+        mark = 0x7E57_7E57
+        graphs = [
+            Table({0: Vector("I", [mark] * count), 1: Vector("i", [0]), 2: Vector("i", [0])})
+            for count in counts
+        ]
+        data = bytearray(flatbuffer(Table({2: Vector("", graphs)})))
+        # Its fields: no shape, type 0, buffer 0.
+        data += bytes(-len(data) % 4) + struct.pack("<5H2xi4xI", 10, 12, 0, 4, 8, 12, 0)
+        end, at = len(data) - 12, 0
+        while (at := data.find(struct.pack("<I", mark), at)) >= 0:
+            data[at : at + 4] = struct.pack("<I", end - at)
+        return bytes(data)
+
+    half = tflite_file.MOST_TENSORS // 2
+    # A graph counts as one more.
+    assert read(tmp_path, content(half - 1, half - 1), "tflite").parameter_count == 0
+    with pytest.raises(InvalidInputError, match="more than 200000 tensors"):
+        read(tmp_path, content(half - 1, half), "tflite")
 
 
 HOSTILE = {
