@@ -467,14 +467,14 @@ Weights = Annotated[
 ]
 _RESERVE: Final = "Memory of the device that other programs on it take."
 _RESERVE_MIB: Final = f"MIB|{'|'.join(devices.reserves())}"
-_reserve: Final[dict[str, Any]] = {"parser": reserve_mib, "autocompletion": _reserves}
+_TAKES_RESERVE: Final[dict[str, Any]] = {"parser": reserve_mib, "autocompletion": _reserves}
 Reserve = Annotated[
-    float, number("--reserve", _RESERVE_MIB, _RESERVE, 0, **_reserve, **variable("reserve"))
+    float, number("--reserve", _RESERVE_MIB, _RESERVE, 0, **_TAKES_RESERVE, **variable("reserve"))
 ]
 _OF_TABLE: Final = "With --table: what other programs took, in place of its own."
 TableReserve = Annotated[
     float | None,
-    number("--reserve", _RESERVE_MIB, _OF_TABLE, 0, **_reserve, show_default=False),
+    number("--reserve", _RESERVE_MIB, _OF_TABLE, 0, **_TAKES_RESERVE, show_default=False),
 ]
 Batch = Annotated[int | None, option("Images per pass.", "--batch", metavar="N")]
 ImageSize = Annotated[str | None, option("Another image size.", "--input", metavar="HxW")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -59,6 +60,11 @@ def test_the_edge_of_memory_is_found_by_the_plan_alone(validated: validation.Val
     assert 0 < headroom < pressure.ONSET_MIB * MIB
     assert abs(row.error_pct) <= 15
     assert row.work_ms < 0.8 * row.measured_ms
+
+
+def test_the_shipped_rates_are_a_file_that_a_user_may_have() -> None:
+    file = resources.files("pibench.latency") / "rpi3b.json"
+    assert latency_rates.parse(file.read_bytes(), "rpi3b.json") == SHIPPED
 
 
 def test_the_shipped_rates_are_what_their_times_give() -> None:

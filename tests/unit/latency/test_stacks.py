@@ -244,7 +244,7 @@ def test_a_record_of_another_core_has_that_core_s_stack(
     assert stacks.default_of("cortex-a72") == "openblas-a72"
 
 
-def test_passes_on_another_core_are_met_with_nothing_fitted() -> None:
+def test_passes_on_another_core_are_met() -> None:
     table = load_paper("a72-openblas")
     printed_ms = {
         (entry.network, entry.threads): entry.figures["latency"].value for entry in table.entries
