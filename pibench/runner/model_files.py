@@ -28,8 +28,11 @@ def seeded_weights(network: Network, seed: int) -> Path:
     where neither is possible.
     """
     from pibench.engines.caffe import caffemodel  # noqa: PLC0415  (start-up time)
+    from pibench.images.recipe import file_sha256, fingerprint  # noqa: PLC0415  (start-up time)
 
-    name = f"{network.slug}-{network.sha256[:16]}-seed{seed}.caffemodel"
+    # Another release may draw other numbers.
+    key = fingerprint([network.sha256, file_sha256(Path(caffemodel.__file__))])
+    name = f"{network.slug}-{key[:16]}-seed{seed}.caffemodel"
     (path,) = _kept(
         "weights", [name], lambda folder: caffemodel.write_seeded(network.net, folder / name, seed)
     )
