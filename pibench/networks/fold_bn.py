@@ -8,9 +8,13 @@ Sources: src/caffe/layers/batch_norm_layer.cpp, scale_layer.cpp.
 
 from __future__ import annotations
 
+import math
+from array import array
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle
+from operator import add, mul
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,10 +24,7 @@ from pibench.errors import InvalidInputError
 from pibench.networks.network import Network, slug_of, write_files
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
+    from collections.abc import Iterable, Sequence
 
 _FOLDABLE = ("Convolution", "InnerProduct")
 _SCALE_DEFAULT_AXIS = 1
@@ -191,38 +192,45 @@ def _give_bias(layer: caffe.LayerParameter) -> None:
 def _fold_blobs(
     kept: caffe.LayerParameter, found: Fold, stored: dict[str, caffe.LayerParameter]
 ) -> None:
-    import numpy as np  # noqa: PLC0415 (0.1 s that folding without weights does not need)
-
     mean, variance, factor = (_values(blob) for blob in stored[found.norm.name].blobs)
     share = 1 / factor[0] if factor[0] else 0.0
-    gain = 1 / np.sqrt(variance * share + found.norm.batch_norm_param.eps)
-    shift = -mean * share * gain
+    eps = found.norm.batch_norm_param.eps
+    gain = [_reciprocal_root(one * share + eps) for one in variance]
+    shift = [-one * share * by for one, by in zip(mean, gain, strict=True)]
     if found.scale is not None:
-        blobs = [_values(blob) for blob in stored[found.scale.name].blobs]
-        gain, shift = gain * blobs[0], shift * blobs[0]
+        factors, *shifts = (_values(blob) for blob in stored[found.scale.name].blobs)
+        gain, shift = [list(map(mul, one, factors)) for one in (gain, shift)]
         if found.scale.scale_param.bias_term:
-            shift = shift + blobs[1]
+            shift = list(map(add, shift, shifts[0]))
     weights = _values(kept.blobs[0])
+    each = len(weights) // len(gain)
     if found.layer.type == "InnerProduct" and found.layer.inner_product_param.transpose:
-        weights = (weights.reshape(-1, gain.size) * gain).reshape(-1)
+        # The outputs lie in columns.
+        _store(kept.blobs[0], map(mul, weights, cycle(gain)))
     else:
-        weights = (weights.reshape(gain.size, -1) * gain[:, None]).reshape(-1)
-    bias = _values(kept.blobs[1]) * gain + shift if len(kept.blobs) > 1 else shift
-    _store(kept.blobs[0], weights)
+        _store(kept.blobs[0], map(mul, weights, (one for one in gain for _ in range(each))))
     if len(kept.blobs) == 1:
-        kept.blobs.add(shape=caffe.BlobShape(dim=[gain.size]))
-    _store(kept.blobs[1], bias)
+        kept.blobs.add(shape=caffe.BlobShape(dim=[len(gain)]))
+        _store(kept.blobs[1], shift)
+    else:
+        _store(kept.blobs[1], map(add, map(mul, _values(kept.blobs[1]), gain), shift))
     _give_bias(kept)
 
 
-def _values(blob: caffe.BlobProto) -> NDArray[np.float64]:
-    import numpy as np  # noqa: PLC0415
+def _reciprocal_root(variance: float) -> float:
+    """Return what Caffe divides by, also where a file has a variance of 0 or below."""
+    if variance > 0:
+        return 1 / math.sqrt(variance)
+    return math.inf if variance == 0 else math.nan
 
+
+def _values(blob: caffe.BlobProto) -> array[float]:
     # As Caffe does (Blob::FromProto): doubles where there are any.
-    return np.array(blob.double_data or blob.data, dtype=np.float64)
+    return array("d", blob.double_data or blob.data)
 
 
-def _store(blob: caffe.BlobProto, values: NDArray[np.float64]) -> None:
+def _store(blob: caffe.BlobProto, values: Iterable[float]) -> None:
+    found = array("f", values)
     blob.ClearField("double_data")
     blob.ClearField("data")
-    blob.data.extend(values.astype("f4"))
+    blob.data.extend(found)
