@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
-
-import numpy as np
 
 from pibench.bisection.sides import Recorded, Runnable, no_values, prepare
 from pibench.crosscheck.blobs import (
@@ -22,7 +21,15 @@ from pibench.crosscheck.blobs import (
     relative_distance,
 )
 from pibench.crosscheck.sides import differing_facts, entry_of
-from pibench.crosscheck.values import NonFinite, Tolerance, describe_non_finite, distance, errors
+from pibench.crosscheck.values import (
+    NonFinite,
+    Tolerance,
+    Values,
+    describe_non_finite,
+    distance,
+    errors,
+    norm,
+)
 from pibench.display import Displayed
 from pibench.engines import registry
 from pibench.engines.base import LAYER_RTOL
@@ -38,6 +45,7 @@ if TYPE_CHECKING:
     from pibench.networks.network import Network
     from pibench.records.schema import Record
     from pibench.runner.options import RunOptions
+    from pibench.targets.base import KeptBlob
 
 LAYER_TOLERANCE: Final = Tolerance(atol=0.0, rtol=LAYER_RTOL)
 """Euclidean, for a whole blob; an engine that rounds more has its own: `Engine.layer_rtol`."""
@@ -292,7 +300,7 @@ def _look_closer(
 
 def _fetch(
     first: Runnable, second: Runnable, found: LayerComparison, tolerance: Tolerance
-) -> tuple[BlobDifference, list[BlobDifference], dict[str, np.ndarray]]:
+) -> tuple[BlobDifference, list[BlobDifference], dict[str, KeptBlob]]:
     """Return the layer's blob and its inputs on both sides, and the first side's inputs by blob."""
     wanted = [(found.layer, found.name)]
     shapes = first.network.shapes
@@ -309,7 +317,7 @@ def _fetch(
 
 
 def _run_alone(
-    first: Runnable, second: Runnable, known: Bisection, inputs: dict[str, np.ndarray]
+    first: Runnable, second: Runnable, known: Bisection, inputs: dict[str, KeptBlob]
 ) -> Bisection:
     """Run the layer alone on both sides and derive the conclusion."""
     assert known.first_divergence is not None  # noqa: S101
@@ -380,8 +388,8 @@ def _cause(
 
 def _difference(
     wanted: Wanted,
-    left: Mapping[Wanted, np.ndarray],
-    right: Mapping[Wanted, np.ndarray],
+    left: Mapping[Wanted, KeptBlob],
+    right: Mapping[Wanted, KeptBlob],
     tolerance: Tolerance,
 ) -> BlobDifference:
     """Compare one blob of both sides. Raises HostError if it is missing."""
@@ -391,30 +399,31 @@ def _difference(
             f"the blob {name} of {layer} is not complete on both sides",
             hint="try again; target vm sends blobs over a serial line",
         )
-    a, b = left[wanted], right[wanted]
-    non_finite = NonFinite.of(a), NonFinite.of(b)
+    blobs = left[wanted], right[wanted]
+    a, b = (Values.decode(blob.shape, blob.content) for blob in blobs)
     if a.shape != b.shape:
         why = f"shapes {a.shape} and {b.shape}"
         return BlobDifference(layer=layer, name=name, agrees=False, why=why)
+    non_finite = NonFinite.of(a), NonFinite.of(b)
     apart = distance(a, b, equal_nan=tolerance.equal_nan)
-    norm = float(np.linalg.norm(a[np.isfinite(a)].astype(np.float64)))
+    whole = norm(a)
     error = errors(a, b, equal_nan=tolerance.equal_nan)
-    place = np.unravel_index(int(error.argmax()), a.shape) if a.size else ()
-    largest = float(error[place]) if a.size else 0.0
+    largest = max(error, default=0.0)
+    index = error.index(largest) if error else None
     return BlobDifference(
         layer=layer,
         name=name,
-        agrees=bool(apart <= tolerance.distance(a.size, norm)),
-        identical=a.tobytes() == b.tobytes(),
-        relative=relative_distance(apart, norm),
+        agrees=apart <= tolerance.distance(len(error), whole),
+        identical=blobs[0].content == blobs[1].content,
+        relative=relative_distance(apart, whole),
         largest=_finite(largest),
-        place=tuple(int(index) for index in place),
-        first=_finite(a[place]) if a.size else None,
-        second=_finite(b[place]) if b.size else None,
+        place=() if index is None else a.place(index),
+        first=None if index is None else _finite(a.flat[index]),
+        second=None if index is None else _finite(b.flat[index]),
         why=describe_non_finite(*non_finite),
         non_finite=non_finite,
     )
 
 
 def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return value if math.isfinite(value) else None

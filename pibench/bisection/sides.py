@@ -27,19 +27,17 @@ from pibench.records.identity import labels_of, latest
 from pibench.runner.jobs import job_of
 from pibench.runner.model_files import seeded_weights
 from pibench.runner.options import RunOptions
-from pibench.runner.runner import Runner, as_array, write_npz
+from pibench.runner.runner import Runner, write_npz
 from pibench.setups import BLAS_NAMES, Blas
 from pibench.target_kinds import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
-
     from pibench.images.build import Builder
     from pibench.networks.network import Network
     from pibench.records.schema import Record
-    from pibench.targets.base import Outcome, Target
+    from pibench.targets.base import KeptBlob, Outcome, Target
 
 Wanted = tuple[str, str]
 """A blob: the layer that wrote it, and the blob's name."""
@@ -63,15 +61,15 @@ class Runnable:
     def __post_init__(self) -> None:
         self.record, _ = self._run(self.network, self.options)
 
-    def keep(self, layers: Sequence[str]) -> dict[Wanted, np.ndarray]:
+    def keep(self, layers: Sequence[str]) -> dict[Wanted, KeptBlob]:
         """Run the network and return the whole blobs of these layers."""
         options = replace(self.options, keep=tuple(layers), values_only=True)
         return self._run(self.network, options)[1]
 
-    def isolated(self, position: int, inputs: Mapping[str, np.ndarray]) -> dict[Wanted, np.ndarray]:
+    def isolated(self, position: int, inputs: Mapping[str, KeptBlob]) -> dict[Wanted, KeptBlob]:
         """Return the output of the layer at that position, run alone on these inputs."""
         layer = self.network.shapes.layers[position]
-        shapes = {name: tuple(array.shape) for name, array in inputs.items()}
+        shapes = {name: blob.shape for name, blob in inputs.items()}
         net = cut.alone(self.network.net, layer, shapes)
         weights = self.network.weights or seeded_weights(self.network, self.options.seed)
         # Another network than the whole one: what is converted of it is another file.
@@ -82,9 +80,7 @@ class Runnable:
             options = replace(self.options, inputs=path, keep=(layer.name,), values_only=True)
             return self._run(network, options)[1]
 
-    def _run(
-        self, network: Network, options: RunOptions
-    ) -> tuple[Record, dict[Wanted, np.ndarray]]:
+    def _run(self, network: Network, options: RunOptions) -> tuple[Record, dict[Wanted, KeptBlob]]:
         outcomes: list[Outcome] = []
         runner = Runner(target=self.target, options=options, on_outcome=outcomes.append)
         (record,) = runner.run([network])
@@ -95,7 +91,7 @@ class Runnable:
                 f"{self.name}: {network.name} has no outputs: {reason} ({why})",
                 hint="run it by itself: pibench run --protocol inference",
             )
-        return record, {(blob.layer, blob.name): as_array(blob) for blob in outcomes[0].kept}
+        return record, {(blob.layer, blob.name): blob for blob in outcomes[0].kept}
 
 
 @dataclass(frozen=True, kw_only=True)

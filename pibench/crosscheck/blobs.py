@@ -15,13 +15,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-import numpy as np
-
 from pibench.crosscheck.metrics import Comparison, neither_ended
 from pibench.crosscheck.values import (
     NonFinite,
     Tolerance,
     ValueComparison,
+    Values,
     compare_values,
     describe_non_finite,
 )
@@ -123,13 +122,12 @@ def _incomparable(first: Entry, second: Entry) -> str:
     return ""
 
 
-def _decoded(blob: OutputBlob) -> np.ndarray | None:
-    """Return a blob's recorded values as float32 in its shape; None if none are recorded."""
+def _decoded(blob: OutputBlob) -> Values | None:
+    """Return a blob's recorded values; None if none are recorded."""
     if blob.values is None:
         return None
     try:
-        content = base64.b64decode(blob.values, validate=True)
-        return np.frombuffer(content, dtype="<f4").reshape(blob.shape)
+        return Values.decode(blob.shape, base64.b64decode(blob.values, validate=True))
     except (ValueError, binascii.Error):
         return None
 

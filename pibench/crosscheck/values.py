@@ -1,20 +1,50 @@
-"""Compare two arrays of values: their distance, and the tolerance that would accept it."""
+"""Compare the values of two blobs: their distance, and the tolerance that would accept it."""
 
 from __future__ import annotations
 
 import math
 import sys
+from array import array
 from dataclasses import dataclass
+from operator import mul, sub
+from statistics import fmean, median, quantiles
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-QUANTILE: Final = 0.99
 TOP: Final = 5
 _WHOLE: Final = 2  # dimensions of a blob of scores: images, classes
+
+
+@dataclass(frozen=True)
+class Values:
+    """The values of a blob, float32 and in C order, with its shape."""
+
+    shape: tuple[int, ...]
+    flat: array[float]
+
+    @classmethod
+    def decode(cls, shape: Sequence[int], content: bytes) -> Values:
+        """Return the values of `content`, which are little-endian.
+
+        Raises:
+            ValueError: It has another number of values than the shape.
+        """
+        flat = array("f", content)
+        if sys.byteorder == "big":
+            flat.byteswap()
+        if len(flat) != math.prod(shape):
+            raise ValueError(f"{len(flat)} values for the shape {tuple(shape)}")
+        return cls(tuple(shape), flat)
+
+    def place(self, index: int) -> tuple[int, ...]:
+        """Return the place in the shape of the value at that position in `flat`."""
+        found: list[int] = []
+        for size in reversed(self.shape):
+            index, one = divmod(index, size)
+            found.insert(0, one)
+        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -56,15 +86,14 @@ class NonFinite:
     first_infinite: tuple[int, ...] | None
 
     @classmethod
-    def of(cls, array: np.ndarray) -> NonFinite:
-        """Count the non-finite values of an array."""
-        nan, infinite = np.isnan(array), np.isinf(array)
+    def of(cls, values: Values) -> NonFinite:
+        """Count the values that are not finite."""
         return cls(
-            size=array.size,
-            nan=int(nan.sum()),
-            infinite=int(infinite.sum()),
-            first_nan=_first(nan),
-            first_infinite=_first(infinite),
+            size=len(values.flat),
+            nan=sum(map(math.isnan, values.flat)),
+            infinite=sum(map(math.isinf, values.flat)),
+            first_nan=_first(values, math.isnan),
+            first_infinite=_first(values, math.isinf),
         )
 
     def __bool__(self) -> bool:
@@ -90,11 +119,10 @@ def describe_non_finite(first: NonFinite, second: NonFinite) -> str:
     return f"{first} on both sides" if first == second else f"{first} | {second}"
 
 
-def _first(mask: np.ndarray) -> tuple[int, ...] | None:
-    """Find the first true element; None if there is none."""
-    if not mask.any():
-        return None
-    return tuple(int(index) for index in np.unravel_index(int(mask.argmax()), mask.shape))
+def _first(values: Values, kind: Callable[[float], bool]) -> tuple[int, ...] | None:
+    """Return the place of the first value of that kind; None if there is none."""
+    index = next((index for index, one in enumerate(values.flat) if kind(one)), None)
+    return None if index is None else values.place(index)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,11 +158,11 @@ class ValueComparison:
         return self.agrees
 
 
-def compare_values(first: np.ndarray, second: np.ndarray, tolerance: Tolerance) -> ValueComparison:
-    """Compare two arrays of one shape, element by element.
+def compare_values(first: Values, second: Values, tolerance: Tolerance) -> ValueComparison:
+    """Compare the values of two blobs of one shape, one by one.
 
     Args:
-        first: the reference values (float32, any shape).
+        first: the reference values.
         second: the other values, of the same shape.
         tolerance: the accepted difference of each value.
 
@@ -143,24 +171,30 @@ def compare_values(first: np.ndarray, second: np.ndarray, tolerance: Tolerance) 
     """
     if first.shape != second.shape:
         raise ValueError(f"shapes differ: {first.shape} and {second.shape}")
-    a = first.astype(np.float64).reshape(-1)
-    b = second.astype(np.float64).reshape(-1)
-    finite = np.isfinite(a) & np.isfinite(b)
-    differ = int(np.isinf(errors(first, second, equal_nan=tolerance.equal_nan)).sum())
-    error = np.abs(a[finite] - b[finite])
-    size = np.abs(a[finite])
-    excess = float((error - tolerance.rtol * size).max(initial=0.0))
-    largest = float(error.max(initial=0.0))
+    a, b = first.flat, second.flat
+    finite = [
+        (one, other)
+        for one, other in zip(a, b, strict=True)
+        if math.isfinite(one) and math.isfinite(other)
+    ]
+    differ = sum(map(math.isinf, errors(first, second, equal_nan=tolerance.equal_nan)))
+    error = [abs(one - other) for one, other in finite]
+    size = [abs(one) for one, _ in finite]
+    excess = max(
+        (one - tolerance.rtol * whole for one, whole in zip(error, size, strict=True)), default=0.0
+    )
+    largest = max(error, default=0.0)
     return ValueComparison(
         agrees=excess <= tolerance.atol and not differ,
         tolerance=tolerance,
-        count=a.size,
+        count=len(a),
         largest=largest,
-        mean=float(error.mean()) if error.size else 0.0,
-        median=float(np.median(error)) if error.size else 0.0,
-        quantile_99=float(np.quantile(error, QUANTILE)) if error.size else 0.0,
-        cosine=_cosine(a[finite], b[finite]),
-        psnr_db=_psnr_db(a[finite], error),
+        mean=fmean(error) if error else 0.0,
+        median=median(error) if error else 0.0,
+        # The last of the 99 that part a hundredth each.
+        quantile_99=quantiles(error, n=100, method="inclusive")[-1] if error[1:] else largest,
+        cosine=_cosine(finite),
+        psnr_db=_psnr_db(finite, error),
         required_atol=None if differ else largest,
         required_rtol=None if differ else _required_rtol(error, size),
         non_finite=(NonFinite.of(first), NonFinite.of(second)),
@@ -170,57 +204,75 @@ def compare_values(first: np.ndarray, second: np.ndarray, tolerance: Tolerance) 
     )
 
 
-def errors(first: np.ndarray, second: np.ndarray, *, equal_nan: bool = False) -> np.ndarray:
-    """Compute the absolute differences of two float32 arrays of one shape, as float64.
+def errors(first: Values, second: Values, *, equal_nan: bool = False) -> array[float]:
+    """Compute the absolute differences of the values of two blobs of one shape, in order.
 
     They are infinite where a value is NaN or infinite. With `equal_nan` they are 0 where both
     values are NaN, or infinite with the same sign.
     """
-    with np.errstate(invalid="ignore"):
-        found = np.abs(first.astype(np.float64) - second.astype(np.float64))
-    found = np.where(np.isfinite(first) & np.isfinite(second), found, np.inf)
-    same = (first == second) | (np.isnan(first) & np.isnan(second))
-    return np.where(same, 0.0, found) if equal_nan else found
+    found = array("d", map(abs, map(sub, first.flat, second.flat)))
+    for index, one in enumerate(found):
+        if not math.isfinite(one):
+            a, b = first.flat[index], second.flat[index]
+            same = a == b or (math.isnan(a) and math.isnan(b))
+            found[index] = 0.0 if equal_nan and same else math.inf
+    return found
 
 
-def distance(first: np.ndarray, second: np.ndarray, *, equal_nan: bool = False) -> float:
-    """Compute the Euclidean distance of two arrays of one shape; infinite as `errors` is."""
-    return float(np.linalg.norm(errors(first, second, equal_nan=equal_nan).reshape(-1)))
+def distance(first: Values, second: Values, *, equal_nan: bool = False) -> float:
+    """Compute the Euclidean distance of two blobs of one shape; infinite as `errors` is."""
+    return _norm(errors(first, second, equal_nan=equal_nan))
 
 
-def _required_rtol(error: np.ndarray, size: np.ndarray) -> float | None:
+def norm(values: Values) -> float:
+    """Compute the Euclidean norm of the finite values."""
+    return _norm(array("f", filter(math.isfinite, values.flat)))
+
+
+def _norm(numbers: Sequence[float]) -> float:
+    return math.sqrt(sum(map(mul, numbers, numbers)))
+
+
+def _required_rtol(error: Sequence[float], size: Sequence[float]) -> float | None:
     """Return the smallest sufficient rtol with atol 0; None if only the first is 0 somewhere."""
-    apart = error > 0
-    if not apart.any():
-        return 0.0
-    if not size[apart].all():
+    apart = [(one, whole) for one, whole in zip(error, size, strict=True) if one > 0]
+    if not all(whole for _, whole in apart):
         return None
-    with np.errstate(over="ignore"):
-        rtol = float((error[apart] / size[apart]).max())
     # The division may round down, to a value slightly too small.
+    rtol = max((one / whole for one, whole in apart), default=0.0)
     rtol *= 1 + 4 * sys.float_info.epsilon
     return rtol if math.isfinite(rtol) else None
 
 
-def _cosine(a: np.ndarray, b: np.ndarray) -> float | None:
-    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(np.clip(a @ b / norms, -1.0, 1.0)) if norms else None
+def _cosine(pairs: Sequence[tuple[float, float]]) -> float | None:
+    a, b = [one for one, _ in pairs], [other for _, other in pairs]
+    norms = _norm(a) * _norm(b)
+    return max(-1.0, min(1.0, sum(map(mul, a, b)) / norms)) if norms else None
 
 
-def _psnr_db(a: np.ndarray, error: np.ndarray) -> float | None:
-    root_mean_square = float(np.sqrt(np.mean(error**2))) if error.size else 0.0
-    spread = float(np.ptp(a)) if a.size else 0.0
+def _psnr_db(pairs: Sequence[tuple[float, float]], error: Sequence[float]) -> float | None:
+    if not error:
+        return None
+    root_mean_square = _norm(error) / math.sqrt(len(error))
+    reference = [one for one, _ in pairs]
+    spread = max(reference) - min(reference)
     return 20 * math.log10(spread / root_mean_square) if root_mean_square and spread else None
 
 
-def _same_top(first: np.ndarray, second: np.ndarray, count: int) -> bool | None:
+def _same_top(first: Values, second: Values, count: int) -> bool | None:
     """Return whether the highest scores of each image are the same classes in the same order."""
-    if not is_scores(first.shape) or np.isnan(first).any() or np.isnan(second).any():
+    if not is_scores(first.shape) or any(map(math.isnan, (*first.flat, *second.flat))):
         return None
-    rows = first.reshape(first.shape[0], -1), second.reshape(first.shape[0], -1)
-    # Stable sort: among equal scores the lower class number is first, on both sides.
-    top = [np.argsort(-row, axis=1, kind="stable")[:, :count] for row in rows]
-    return bool(np.array_equal(top[0], top[1]))
+    classes = first.shape[1]
+
+    def top(row: Sequence[float]) -> list[int]:
+        # Among equal scores the lower class number is first: a sort keeps their order.
+        return sorted(range(classes), key=row.__getitem__, reverse=True)[:count]
+
+    return all(
+        top(first.flat[start : start + classes]) == top(second.flat[start : start + classes])
+        for start in range(0, len(first.flat), classes)
+    )
 
 
 def is_scores(shape: Sequence[int]) -> bool:

@@ -21,8 +21,6 @@ from pibench.runner.options import RunOptions
 from pibench.runner.record import Context, record_of
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from pibench.engines.base import Compute
     from pibench.images.build import Builder
     from pibench.networks.model_file import Runnable
@@ -181,11 +179,11 @@ def dump_blobs(outcome: Outcome, stem: str, folder: Path) -> KeptBlobs | None:
 
     if not outcome.kept:
         return None
-    arrays = as_arrays(outcome.kept)
+    blobs = by_layer(outcome.kept)
     partial = folder / f".{stem}.partial.npz"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_npz(partial, arrays)
+        write_npz(partial, blobs)
         sha256 = file_sha256(partial)
         path = folder / f"{stem}-{sha256[:12]}.npz"
         partial.rename(path)
@@ -198,36 +196,31 @@ def dump_blobs(outcome: Outcome, stem: str, folder: Path) -> KeptBlobs | None:
     return KeptBlobs(
         file=path.name,
         sha256=sha256,
-        blobs=tuple(arrays),
+        blobs=tuple(blobs),
         missing=tuple(layer for layer in outcome.job.keep if layer not in received),
     )
 
 
-def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays for `numpy.load`: the same bytes for the same arrays.
+def write_npz(path: Path, blobs: Mapping[str, KeptBlob]) -> None:
+    """Write blobs for `numpy.load`: the same bytes for the same blobs.
 
-    `numpy.savez` takes names as keyword arguments, some of which it uses itself.
+    An npz file is a zip file of npy files, format 1.0: https://numpy.org/neps/nep-0001-npy-format
     """
-    import numpy as np  # noqa: PLC0415  (start-up time)
-
     with zipfile.ZipFile(path, "w") as archive:
-        for name, array in arrays.items():
+        for name, blob in blobs.items():
+            described = {"descr": "<f4", "fortran_order": False, "shape": blob.shape}
+            # Values begin at a multiple of 64 bytes; 11 are not of the text: 10 before it, its end.
+            text = repr(described).encode()
+            text += b" " * (-(len(text) + 11) % 64) + b"\n"
             # Without a date, a member has that of 1980.
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
+                member.write(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text)
+                member.write(blob.content)
 
 
-def as_arrays(blobs: tuple[KeptBlob, ...]) -> dict[str, np.ndarray]:
+def by_layer(blobs: tuple[KeptBlob, ...]) -> dict[str, KeptBlob]:
     """Return the blobs by the layer's name, with the blob's name where a layer wrote several."""
     tops = Counter(blob.layer for blob in blobs)
     return {
-        blob.layer if tops[blob.layer] == 1 else f"{blob.layer}:{blob.name}": as_array(blob)
-        for blob in blobs
+        blob.layer if tops[blob.layer] == 1 else f"{blob.layer}:{blob.name}": blob for blob in blobs
     }
-
-
-def as_array(blob: KeptBlob) -> np.ndarray:
-    """Return one blob's values, float32."""
-    import numpy as np  # noqa: PLC0415  (start-up time)
-
-    return np.frombuffer(blob.content, dtype="<f4").reshape(blob.shape)

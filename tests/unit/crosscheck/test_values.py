@@ -10,7 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from pibench.crosscheck.values import Tolerance, compare_values, distance
+from pibench.crosscheck import values
+from pibench.crosscheck.values import Tolerance, Values
 
 EXACT = Tolerance(0.0, 0.0)
 SHAPES = arrays.array_shapes(max_dims=3, max_side=6)
@@ -24,6 +25,20 @@ def pair(**options: bool) -> st.SearchStrategy[tuple[np.ndarray, np.ndarray]]:
             *(arrays.arrays(np.float32, shape, elements=element) for _ in range(2))
         )
     )
+
+
+def decoded(array: np.ndarray) -> Values:
+    return Values.decode(array.shape, array.astype("<f4").tobytes())
+
+
+def compare_values(
+    first: np.ndarray, second: np.ndarray, tolerance: Tolerance
+) -> values.ValueComparison:
+    return values.compare_values(decoded(first), decoded(second), tolerance)
+
+
+def distance(first: np.ndarray, second: np.ndarray, *, equal_nan: bool = False) -> float:
+    return values.distance(decoded(first), decoded(second), equal_nan=equal_nan)
 
 
 FINITE = pair(allow_nan=False, allow_infinity=False)
@@ -125,7 +140,7 @@ def test_no_class_is_the_best_where_a_score_is_nan() -> None:
 def test_a_relative_tolerance_does_not_do_next_to_zero() -> None:
     found = compare_values(np.zeros(3), np.array([0.0, 1e-9, 0.0]), Tolerance(1e-6, 0.0))
     assert found
-    assert (found.required_atol, found.required_rtol) == (1e-9, None)
+    assert (found.required_atol, found.required_rtol) == (pytest.approx(1e-9), None)
 
 
 def test_shapes_have_to_be_the_same() -> None:
@@ -167,3 +182,31 @@ def test_the_best_classes_of_every_image_count_in_their_order() -> None:
     c = a.copy()
     c[0, [0, 1]] = c[0, [1, 0]]
     assert compare_values(a, c, EXACT).top1 is False
+
+
+@given(FINITE)
+def test_the_figures_are_those_of_numpy(both: tuple[np.ndarray, np.ndarray]) -> None:
+    found = compare_values(*both, EXACT)
+    a, b = (one.astype(np.float64).reshape(-1) for one in both)
+    error = np.abs(a - b)
+    wanted = [error.max(), error.mean(), np.median(error), np.quantile(error, 0.99)]
+    assert [found.largest, found.mean, found.median, found.quantile_99] == pytest.approx(wanted)
+    assert distance(*both) == pytest.approx(float(np.linalg.norm(error)))
+    assert values.norm(decoded(both[0])) == pytest.approx(float(np.linalg.norm(a)))
+    if found.psnr_db is not None:
+        mean_square = float(np.mean(error**2))
+        assert found.psnr_db == pytest.approx(20 * math.log10(np.ptp(a) / mean_square**0.5))
+
+
+@given(SHAPES, st.data())
+def test_a_place_is_that_of_the_value(shape: tuple[int, ...], data: st.DataObject) -> None:
+    numbers = np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
+    index = data.draw(st.integers(0, numbers.size - 1))
+    assert numbers[decoded(numbers).place(index)] == index
+
+
+def test_a_shape_has_as_many_values() -> None:
+    with pytest.raises(ValueError, match=r"2 values for the shape \(1, 3\)"):
+        Values.decode((1, 3), bytes(8))
+    with pytest.raises(ValueError, match="multiple"):
+        Values.decode((1, 3), bytes(11))
