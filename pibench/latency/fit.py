@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
-from math import sqrt
+from math import fsum, sqrt
+from operator import mul
 from statistics import mean, median
 from typing import TYPE_CHECKING, Final, Literal
-
-import numpy as np
 
 from pibench import devices, networks
 from pibench.errors import InvalidInputError, UnknownNetworkError, extra
@@ -36,8 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from pibench.devices import Device
     from pibench.engines.base import Protocol
     from pibench.latency.factors import StackFactors
@@ -48,6 +44,8 @@ LEAST_NETWORKS: Final = 4
 """Two rates, one network left out, and one more to estimate an error."""
 _COVERED: Final = 0.95
 """Quantile of Student's t on either side of a 90 % interval."""
+_PROPORTIONAL: Final = 1e-12
+"""Of the squared sine between two columns of counts: what rounding leaves of 0, and more."""
 _BOARDS: Final = ("aarch64", "armv7l", "armv6l")
 
 
@@ -109,40 +107,58 @@ def count_all(
 
 def fit_rates(counted: Sequence[Counted]) -> Rates:
     """Return the two nonnegative rates that explain the times of `counted` best."""
-    features = np.array([[one.tile_macs, one.accesses] for one in counted])
-    tile_mac_ns, access_ns = _solve(features, counted)
+    times_ns = _times_ns(counted)
+    tile_macs = _per_time([one.tile_macs for one in counted], times_ns)
+    accesses = _per_time([one.accesses for one in counted], times_ns)
+    tile_mac_ns, access_ns = _nonnegative(tile_macs, accesses)
     return Rates(tile_mac_ns=tile_mac_ns, access_ns=access_ns)
 
 
 def fit_macs_alone(counted: Sequence[Counted]) -> float:
     """Return nanoseconds per multiply-accumulate for the naive model, which ignores other work."""
-    return _solve(np.array([[one.macs] for one in counted]), counted)[0]
+    return _alone(_per_time([one.macs for one in counted], _times_ns(counted)))
 
 
-def _solve(features: NDArray[np.float64], counted: Sequence[Counted]) -> list[float]:
-    times_ns = np.array([1e6 * one.observation.latency_ms for one in counted])
-    # Columns are scaled to one size: counts are of 10^9, and the solver's tolerance is absolute.
-    relative = features / times_ns[:, None]
-    sizes = relative.mean(axis=0)
-    rates = _nonnegative(relative / sizes, np.ones(len(counted)))
-    return [float(rate) for rate in rates / sizes]
+def _times_ns(counted: Sequence[Counted]) -> list[float]:
+    return [1e6 * one.observation.latency_ms for one in counted]
 
 
-def _nonnegative(features: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the nonnegative least squares solution, by trying which rates are not 0.
+def _per_time(counts: Sequence[float], times_ns: Sequence[float]) -> list[float]:
+    """Return counts per ns: errors are relative, so that times the rates each should come to 1."""
+    return [count / time_ns for count, time_ns in zip(counts, times_ns, strict=True)]
 
-    scipy.optimize.nnls is for many columns; these are at most two, and it takes a second to import.
+
+def _alone(counts: Sequence[float]) -> float:
+    """Return the rate which, times the counts, comes nearest to 1 in least squares."""
+    squares = fsum(count**2 for count in counts)
+    return fsum(counts) / squares if squares else 0.0
+
+
+def _nonnegative(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
+    """Return the two nonnegative rates whose sum of products comes nearest to 1 in least squares.
+
+    By the normal equations, or one rate alone where these give the other below 0. Counts are at
+    least 0, so that a rate alone is too.
     """
-    columns = range(features.shape[1])
-    best, least = np.zeros(features.shape[1]), float(wanted @ wanted)
-    for count in range(1, len(columns) + 1):
-        for used in map(list, combinations(columns, count)):
-            found = np.linalg.lstsq(features[:, used], wanted)[0]
-            missed = wanted - features[:, used] @ found
-            if (found >= 0).all() and missed @ missed < least:
-                best, least = np.zeros(features.shape[1]), float(missed @ missed)
-                best[used] = found
-    return best
+    a, b = (fsum(count**2 for count in counts) for counts in (first, second))
+    mixed = fsum(map(mul, first, second))
+    determinant = a * b - mixed**2
+    # Proportional counts: either rate alone explains as much as both.
+    if determinant > _PROPORTIONAL * a * b:
+        sums = fsum(first), fsum(second)
+        found = (
+            (b * sums[0] - mixed * sums[1]) / determinant,
+            (a * sums[1] - mixed * sums[0]) / determinant,
+        )
+        if min(found) >= 0:
+            return found
+    return min(
+        ((_alone(first), 0.0), (0.0, _alone(second))),
+        key=lambda rates: fsum(
+            (rates[0] * one + rates[1] * other - 1) ** 2
+            for one, other in zip(first, second, strict=True)
+        ),
+    )
 
 
 def left_out_ms(counted: Sequence[Counted]) -> list[float]:
