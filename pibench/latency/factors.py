@@ -161,7 +161,8 @@ def _solved(
     parts: Sequence[Parts], times: Sequence[float], *, together: bool
 ) -> tuple[float, float] | None:
     """Return the factors by Gauss-Newton steps on their logarithms; None if there are none."""
-    import numpy as np  # noqa: PLC0415  (predicting does without it)
+    with extra("calibrate"):
+        import numpy as np  # noqa: PLC0415  (predicting does without it)
 
     work_ms = np.array([[one.products, one.memory + one.loops] for one in parts])
     apart = np.array([one.powers for one in parts])

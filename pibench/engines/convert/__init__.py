@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from pibench.engines.caffe import topology
 from pibench.engines.convert import graph as graphs
-from pibench.errors import InvalidInputError
+from pibench.errors import InvalidInputError, extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,8 +48,10 @@ def convert(
 
     Raises:
         InvalidInputError: The format cannot express a layer exactly.
-        MissingExtraError: The package onnx is not installed.
+        MissingExtraError: The package numpy, or onnx, is not installed.
     """
+    with extra("engines"):
+        import_module("numpy")
     _check_names(found, path)
     graph = graphs.build(found, weights)
     with _explained(to, path):
