@@ -48,7 +48,9 @@ install() {
     python3 -m venv "$venv"
     local extras=
     [ "$mode,$target" != run,container ] || extras=container
-    [ "$mode,${engine%%[=:]*}" != run,onnxruntime ] || extras+=${extras:+,}engines
+    case $mode,${engine%%[=:]*} in
+        run,onnxruntime | run,ncnn) extras+=${extras:+,}engines ;;
+    esac
     "$venv/bin/python" "$here/scripts/install_packages.py" "$here${extras:+[$extras]}"
     "$venv/bin/pibench" --version
 }

@@ -110,6 +110,7 @@ def test_a_part_whose_packages_are_not_installed_names_the_extra(installed: Inst
     for words, name in (
         (("run", "NIN", "--target", "container"), "container"),
         (("run", "NIN", "--target", "ssh://board"), "ssh"),
+        (("run", "NIN", "--target", "twin", "--engine", "ncnn"), "engines"),
         (("plan", "NIN", "--plot", "x.svg"), "report"),
         (("report", "mine.jsonl", "-o", "x.png"), "report"),
     ):
@@ -117,6 +118,18 @@ def test_a_part_whose_packages_are_not_installed_names_the_extra(installed: Inst
         assert f"is not installed; pip install 'pibench[{name}]'" in error
     code = "import pibench; pibench.load('mine.jsonl')"
     assert "pibench[report]" in installed.run("python", "-c", code, code=1).stderr
+
+
+def test_values_are_compared_without_any_extra(installed: Installed) -> None:
+    installed.run("python", "-c", "import numpy", code=1)
+    words = ("--protocol", "inference", "--target", "twin", "--keep-blobs", "fire2/concat", "-q")
+    installed.run("pibench", "run", "small.prototxt", *words, "--out", "one.jsonl")
+    installed.run("pibench", "run", "small.prototxt", *words, "--out", "two.jsonl", "--threads", "1")
+    compared = installed.run("pibench", "reconcile", "one.jsonl", "two.jsonl").stdout
+    assert "All that was compared agrees." in compared
+    found = installed.run("pibench", "bisect", "small.prototxt", "twin", "twin:threads=1").stdout
+    assert found.splitlines()[-1] == "no layer differs."
+    installed.run("pibench", "predict", "--validate")
 
 
 def test_the_shell_completes_commands_and_targets(installed: Installed) -> None:
