@@ -92,7 +92,7 @@ if [ "$part" != rest ]; then
 fi
 if [ "$part" = first ]; then
     # shellcheck disable=SC2086
-    missing="$venv$(missing_of $first)"
+    missing="$venv$([ -z "$needed" ] || missing_of $first)"
     [ -n "$missing" ] || exit 0
 fi
 echo "pibench: installing$missing" >&2
