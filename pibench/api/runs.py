@@ -74,7 +74,8 @@ def run_all(
         log: Called with a line about each one-time step, such as building an image.
     """
     from pibench.images.build import Builder
-    from pibench.runner.runner import Reference, Runner
+    from pibench.runner.reference import Reference
+    from pibench.runner.runner import Runner
     from pibench.target_kinds import kind_of
 
     builder = Builder(log)

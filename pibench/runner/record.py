@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pibench.devices import Device
     from pibench.records.schema import Enforcer, ProvenanceKind
     from pibench.runner.jobs import NetworkFacts
+    from pibench.runner.reference import TwinPeak
     from pibench.targets.base import Job, Outcome, Target
 
 OF_NETWORK: Final = {
@@ -108,7 +109,7 @@ def record_of(
     network: NetworkFacts,
     outcome: Outcome,
     context: Context,
-    reference_peak: Callable[[Job], int | None] | None = None,
+    reference_peak: Callable[[Job], TwinPeak | None] | None = None,
     blobs: KeptBlobs | None = None,
 ) -> Record:
     """Return the record of one outcome.
@@ -117,8 +118,8 @@ def record_of(
         network: the network's facts.
         outcome: what the target observed.
         context: what all records of the run share.
-        reference_peak: returns the amd64 twin's peak RSS of a job, in bytes; it is called if
-            the outcome's own peak was cut short.
+        reference_peak: returns the amd64 twin's peak of a job; it is called if the outcome's own
+            peak was cut short.
         blobs: where its whole blobs were written.
     """
     job = outcome.job
@@ -126,10 +127,16 @@ def record_of(
     context = context.of(outcome)
     observation = observation_of(outcome, context)
     killed = observation.killed and not observation.timed_out
-    peak_bytes = None
+    reference = None
     if reference_peak is not None and (killed or observation.allocation_refused):
-        peak_bytes = reference_peak(job)
+        reference = reference_peak(job)
+    peak_bytes = None if reference is None else reference.rss_bytes
     decision = decide(observation, context.device, reference_peak_bytes=peak_bytes)
+    if reference is not None and reference.kept_since and decision.headroom_bytes is not None:
+        known = decision.headroom_provenance
+        reason = f"{known.reason}; that peak was measured on {reference.kept_since} and kept"
+        known = known.model_copy(update={"reason": reason})
+        decision = replace(decision, headroom_provenance=known)
     if job.layers:
         decision = _without_memory(decision)
     times, times_provenance = times_of(network, outcome, context)

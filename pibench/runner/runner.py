@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from pibench import process, timings
-from pibench.engines.registry import engine_of
-from pibench.errors import HostError, PibenchError, first_of
+from pibench import timings
+from pibench.errors import HostError, first_of
 from pibench.file_io import unreadable
 from pibench.records.schema import KeptBlobs
 from pibench.runner.jobs import facts_of, job_of
@@ -21,16 +20,11 @@ from pibench.runner.options import RunOptions
 from pibench.runner.record import Context, record_of
 
 if TYPE_CHECKING:
-    from pibench.engines.base import Compute
-    from pibench.images.build import Builder
     from pibench.networks.model_file import Runnable
     from pibench.records.schema import Record
     from pibench.records.store import RecordStore
-    from pibench.targets.base import Job, KeptBlob, Outcome, Progress, Target
-
-REFERENCE_TIMEOUT_S = 300.0
-# The twin's blobs are in this machine's memory; the rest of it belongs to other programs.
-HOST_FRACTION = 0.5
+    from pibench.runner.reference import Reference
+    from pibench.targets.base import KeptBlob, Outcome, Progress, Target
 
 
 @dataclass(kw_only=True)
@@ -98,7 +92,7 @@ class Runner:
     ) -> Record:
         """Return the record; an inconclusive one if its figures contradict each other."""
         facts = facts_of(network, outcome.job)
-        reference_peak = self.reference.peak_bytes if self.reference else None
+        reference_peak = self.reference.peak if self.reference else None
         try:
             return record_of(facts, outcome, context, reference_peak, blobs)
         except ValidationError as error:
@@ -125,48 +119,6 @@ def _state_of_files(network: Runnable) -> set[tuple[Path, int, int, int]]:
             raise unreadable(file, error) from None
         found.add((file, state.st_size, state.st_mtime_ns, state.st_ino))
     return found
-
-
-class Reference:
-    """Runs single networks on the twin, memory-only if that is possible, and each of them once."""
-
-    def __init__(self, builder: Builder) -> None:
-        from pibench.targets.local import TwinTarget  # noqa: PLC0415  (start-up time)
-
-        self._target = TwinTarget(builder)
-        self._known: dict[Job, int | None] = {}
-        self._ran = False
-
-    def peak_bytes(self, job: Job) -> int | None:
-        """Return the twin's peak RSS in bytes, or None where this host cannot measure it."""
-        # Every remaining field of the job affects the peak: the protocol and the threads too.
-        computes = engine_of(job.engine).computes
-        compute: Compute = "memory-only" if "memory-only" in computes else computes[0]
-        reference = replace(
-            job, id="0", name="reference", compute=compute, timeout_s=REFERENCE_TIMEOUT_S,
-            warmup=0, repeats=1,
-        )  # fmt: skip
-        if reference not in self._known:
-            with timings.phase("peak on the twin"):
-                self._known[reference] = self._measure(reference)
-        return self._known[reference]
-
-    def _measure(self, reference: Job) -> int | None:
-        if reference.cost_bytes > HOST_FRACTION * process.available_memory_bytes():
-            return None
-        outcomes: list[Outcome] = []
-        # The first run also loads the program's files into the page cache, by the program with no
-        # network. Later runs need neither that nor the engine's version.
-        job = replace(reference, values_only=self._ran)
-        try:
-            self._target.prepare([job])
-            self._target.run([job], outcomes.append, lambda _: None)
-        except PibenchError:
-            # This host cannot run the twin: the record then states that.
-            return None
-        result = outcomes[0].result if outcomes else None
-        self._ran = self._ran or result is not None
-        return result["peak_rss_bytes"] if result and result["exit_status"] == 0 else None
 
 
 def dump_blobs(outcome: Outcome, stem: str, folder: Path) -> KeptBlobs | None:

@@ -14,7 +14,8 @@ from pibench.networks.model_file import Runnable
 from pibench.networks.network import Network
 from pibench.records.schema import Record
 from pibench.runner.options import RunOptions
-from pibench.runner.runner import Reference, Runner
+from pibench.runner.reference import Reference
+from pibench.runner.runner import Runner
 from pibench.targets.base import Target
 from pibench.targets.container import ContainerTarget
 from pibench.targets.local import TwinTarget

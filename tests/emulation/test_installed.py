@@ -124,7 +124,9 @@ def test_values_are_compared_without_any_extra(installed: Installed) -> None:
     installed.run("python", "-c", "import numpy", code=1)
     words = ("--protocol", "inference", "--target", "twin", "--keep-blobs", "fire2/concat", "-q")
     installed.run("pibench", "run", "small.prototxt", *words, "--out", "one.jsonl")
-    installed.run("pibench", "run", "small.prototxt", *words, "--out", "two.jsonl", "--threads", "1")
+    installed.run(
+        "pibench", "run", "small.prototxt", *words, "--out", "two.jsonl", "--threads", "1"
+    )
     compared = installed.run("pibench", "reconcile", "one.jsonl", "two.jsonl").stdout
     assert "All that was compared agrees." in compared
     found = installed.run("pibench", "bisect", "small.prototxt", "twin", "twin:threads=1").stdout

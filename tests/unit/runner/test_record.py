@@ -15,6 +15,7 @@ from pibench.report.runs import command
 from pibench.runner.jobs import facts_of, job_of
 from pibench.runner.options import TIMEOUT_S, RunOptions
 from pibench.runner.record import Context, record_of
+from pibench.runner.reference import TwinPeak
 from pibench.runner.runner import Runner
 from pibench.targets.base import Job, Outcome
 from tests.whole_records import probe_reading as reading
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from pibench.networks.network import Network
     from pibench.records.schema import Record
-    from pibench.runner.runner import Reference
+    from pibench.runner.reference import Reference
     from pibench.targets.base import Observer, Watcher
 
 MIB = 2**20
@@ -97,7 +98,7 @@ def record(network: Network) -> Callable[..., Record]:
         seen: dict[str, Any] | None,
         *,
         target: str = "vm",
-        reference: int | None = None,
+        reference: TwinPeak | None = None,
         request: Any = None,
         **outcome: Any,
     ) -> Record:
@@ -180,7 +181,7 @@ def test_no_reserve_is_taken_from_a_board(target: str, network: Network) -> None
 
 def test_a_network_that_the_kernel_killed(record: Callable[..., Record]) -> None:
     others = [oom(99, "sshd"), oom(3010), "oom-kill:constraint=NONE,task=caffe,pid=301,uid=0"]
-    made = record(killed() | {"oom_lines": [*others, oom(301)]}, reference=1486 * MIB)
+    made = record(killed() | {"oom_lines": [*others, oom(301)]}, reference=TwinPeak(rss_bytes=1486 * MIB))
     assert made.verdict == "no-fit"
     assert made.evidence.oom_kills == (others[2], oom(301))
     assert (made.evidence.exit_status, made.evidence.signal) == (-9, 9)
@@ -516,9 +517,9 @@ class FakeReference:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def peak_bytes(self, work: Job) -> int:
+    def peak(self, work: Job) -> TwinPeak:
         self.asked.append(work.id)
-        return 2000 * MIB
+        return TwinPeak(rss_bytes=2000 * MIB, kept_since="2026-01-31" if work.id == "2" else None)
 
 
 def test_the_twin_is_asked_where_a_peak_was_cut_short(network: Network, tmp_path: Path) -> None:
@@ -531,3 +532,5 @@ def test_the_twin_is_asked_where_a_peak_was_cut_short(network: Network, tmp_path
     ).run([network] * 3)
     assert reference.asked == ["1", "2"]
     assert [record.headroom_bytes for record in made[1:]] == [PI.usable_bytes - 2000 * MIB] * 2
+    reasons = [record.provenance["headroom_bytes"].reason for record in made[1:]]
+    assert reasons[1] == f"{reasons[0]}; that peak was measured on 2026-01-31 and kept"
