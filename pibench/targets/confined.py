@@ -169,7 +169,7 @@ class ConfinedTarget(ABC):
         Raises HostError for what is missing.
         """
         identity = self._prepare_host()
-        self._blas = libraries_for(self.builder, "arm64", work, forks=self._places)
+        self._blas = libraries_for(self.builder, "arm64", work, forks=self._forks)
         python = self._probe_python()
         probes = min(len(work), self._host_cores) if self._places else len(work)
         if python is not None and probes >= _WORTH_COMPILING:
@@ -208,9 +208,22 @@ class ConfinedTarget(ABC):
             cores=self._host_cores,
             each_bytes=self.device.usable_bytes,
         )
-        run_piece = partial(self._run_piece, observe=serialised(observe), watch=watch)
+        run_part = partial(self._run_part, observe=serialised(observe), watch=watch)
         self._turns = Turns(at_once)
-        pooled(largest_first(work), at_once if at_once == 1 else 2 * at_once, run_piece)
+        parts = self._parts(work, at_once)
+        pooled(parts, at_once if at_once == 1 else 2 * at_once, run_part)
+
+    def _parts(self, work: Sequence[Job], at_once: int) -> list[list[Job]]:  # noqa: ARG002
+        """Return what one probe runs each, in the order of starting: a piece by itself."""
+        return [[piece] for piece in largest_first(work)]
+
+    def _run_part(
+        self, part: Sequence[Job], stopping: threading.Event, *, observe: Observer, watch: Watcher
+    ) -> None:
+        """Run the pieces of one part."""
+        for piece in part:
+            if not stopping.is_set():
+                self._run_piece(piece, stopping, observe=observe, watch=watch)
 
     @abstractmethod
     def _prepare_host(self) -> dict[str, Any]:
@@ -290,7 +303,7 @@ class ConfinedTarget(ABC):
             describe=measure is not None,
             measure=measure,
             byte_code=self._byte_code,
-            forks=self._places and self._may_fork(work, measure),
+            forks=self._forks and self._may_fork(work, measure),
             places=self._places,
         )
 
@@ -298,6 +311,11 @@ class ConfinedTarget(ABC):
     def _places(self) -> bool:
         """Whether each process of a probe gets a control group of its own from this target."""
         return False
+
+    @property
+    def _forks(self) -> bool:
+        """Whether one probe runs several networks, for which it loads Caffe once."""
+        return self._places
 
     def _may_fork(self, work: Sequence[Job], measure: Measure | None) -> bool:
         """Return whether forked processes have the same memory, or whether that is to be seen."""

@@ -51,13 +51,48 @@ def test_a_network_that_fits_has_its_peak_without_the_emulator_s_share(records) 
         fitting = records[name]
         assert fitting.verdict == "fit"
         assert (fitting.evidence.exit_status, fitting.evidence.signal) == (0, None)
-        assert fitting.evidence.container_exit_code == 0
-        assert fitting.evidence.container_oom_killed is False
         assert fitting.evidence.oom_counter == 0
         assert 10 * MIB < fitting.emulator_rss_bytes < 60 * MIB
         assert fitting.headroom_bytes == DEVICE.usable_bytes - fitting.peak_rss_bytes
         assert fitting.provenance["peak_rss_bytes"].kind == "emulated"
         assert "of the emulator" in fitting.provenance["peak_rss_bytes"].reason
+
+
+def test_networks_that_take_little_share_a_container(records, container) -> None:
+    shared = [
+        name for name, record in records.items() if record.evidence.container_exit_code is None
+    ]
+    assert len(shared) >= 10
+    assert all(records[name].verdict == "fit" for name in shared)
+    assert any("was forked" in note for note in records[shared[0]].evidence.notes)
+    # By itself it has the same peak, and the Engine's word.
+    (alone,) = run(container, [networks.load(shared[0])])
+    assert alone.evidence.container_exit_code == 0
+    assert alone.evidence.container_oom_killed is False
+    assert alone.peak_rss_bytes == pytest.approx(records[shared[0]].peak_rss_bytes, abs=MIB)
+
+
+WINDOWS = """
+name: "windows"
+layer { name: "data" type: "Input" top: "data"
+  input_param { shape { dim: 1 dim: 3 dim: 1500 dim: 1500 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 1 kernel_size: 11 } }
+"""
+"""Takes 170 MiB, and 3.0 GiB for what its convolution unrolls."""
+
+
+def test_what_does_not_end_well_among_others_runs_by_itself(
+    container, reference, tmp_path: Path
+) -> None:
+    path = tmp_path / "windows.prototxt"
+    path.write_text(WINDOWS)
+    names = ("SqueezeNet V1.1", "NIN", "GoogleNet", "AlexNet")
+    loaded = [networks.load(str(path)), *(networks.load(name) for name in names)]
+    killed, *others = run(container, loaded, reference=reference)
+    assert killed.verdict == "no-fit"
+    assert killed.evidence.container_exit_code is not None
+    assert [record.verdict for record in others] == ["fit"] * 4
 
 
 def test_a_kill_is_reported_by_three_sides(records) -> None:

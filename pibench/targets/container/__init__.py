@@ -1,6 +1,7 @@
 """Target `container`: Docker Engine (or Podman) containers with the device's memory and cores.
 
-Each network has a container of its own, observed by the probe, the kernel and the Engine.
+Each network has a container of its own, observed by the probe, the kernel and the Engine; of many
+networks, those that take little share one.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import contextlib
 import os
 import tempfile
 import threading
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,12 +28,14 @@ from pibench.images.build import Builder, on_x86_64
 from pibench.images.rootfs import RootLoader
 from pibench.images.store import Image
 from pibench.targets import binfmt
+from pibench.targets.base import BaselineKey, Job, Observer, Outcome, Watcher
 from pibench.targets.confined import (
     ConfinedTarget,
     EmulatorOverhead,
     ProbeRun,
     cgroup_limits,
     effective_limits,
+    outcome_of,
 )
 from pibench.targets.container.cell import (
     PYTHON,
@@ -44,13 +48,16 @@ from pibench.targets.container.cell import (
     run_container,
 )
 from pibench.targets.container.engine import EngineFacts, connect, engine_faults, remove_orphans
-from pibench.targets.job import CPU_REPORT, Programs
+from pibench.targets.job import CPU_REPORT, Programs, is_forkable
 from pibench.targets.probe_session import ProbeSession
 from pibench.targets.sandbox import scratch
+from pibench.targets.worker_pool import PROGRAM_BYTES, partition
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
+_SURELY: Final = 0.8
+"""The share of the device's memory up to which a network is taken to fit, before it ran."""
 OVERHEAD_ROOM_BYTES: Final = 512 << 20
 """Added to the device's memory for the one container that measures how much is needed."""
 
@@ -90,6 +97,62 @@ class ContainerTarget(ConfinedTarget):
         return self._connected()[1].cores
 
     @property
+    def _forks(self) -> bool:
+        return True
+
+    def _parts(self, work: Sequence[Job], at_once: int) -> list[list[Job]]:
+        """Return each piece by itself, but those together that fit and can be forked.
+
+        What a piece takes is a guess here: one that does not end well among others runs again,
+        by itself.
+        """
+        room = _SURELY * self.device.usable_bytes - PROGRAM_BYTES
+        kinds: defaultdict[BaselineKey, list[Job]] = defaultdict(list)
+        for piece in work:
+            if piece.cost_bytes <= room and is_forkable(piece):
+                kinds[piece.baseline_key].append(piece)
+        together = [
+            part
+            for kind, pieces in kinds.items()
+            if len(pieces) > at_once and self._overheads[kind].baseline.get("forks")
+            for part in partition(pieces, at_once)
+        ]
+        those = {piece.id for part in together for piece in part}
+        alone = [piece for piece in work if piece.id not in those]
+        return [*super()._parts(alone, at_once), *together]
+
+    def _run_part(
+        self, part: Sequence[Job], stopping: threading.Event, *, observe: Observer, watch: Watcher
+    ) -> None:
+        """Run pieces in one container, and by itself each that does not end well there."""
+        alone = list(part)
+        if len(part) > 1:
+            known = self._overheads[part[0].baseline_key]
+            limits = self._limits(known.emulator_bytes + known.probe_bytes)
+            session = ProbeSession(deque(part), watch=watch)
+
+            def take(outcome: Outcome) -> None:
+                attest(session.machine or {}, limits, emulated=self._is_emulated)
+                if _ended_well(outcome.result or {}):
+                    alone.remove(outcome.job)
+                    in_force = effective_limits(session.machine or {})
+                    held = cgroup_limits(limits.memory_bytes, in_force, known)
+                    observe(
+                        outcome_of(outcome.job, session, known, ProbeRun(died=None, limits=held))
+                    )
+
+            session.observe = take
+            try:
+                with scratch(self.name) as folder:
+                    self._run(self._write(folder, part).parent, limits, session, stopping)
+            except CapNotInForceError:
+                raise
+            except HostError:
+                # The next piece runs into the same fault, and reports it.
+                pass
+        super()._run_part(alone, stopping, observe=observe, watch=watch)
+
+    @property
     def _cores(self) -> int:
         return self._limits(0).cores
 
@@ -110,6 +173,7 @@ class ContainerTarget(ConfinedTarget):
             "qemu": self._qemu_version,
             "cores": self._cores,
             "probe_root": self._probe_root.key if self._probe_root else None,
+            "forks": True,
         }
 
     def _find_probe_root(self) -> Image | None:
@@ -225,6 +289,13 @@ def attesting(session: ProbeSession, limits: Limits, *, emulated: bool) -> Calla
         return session.ended
 
     return take_output
+
+
+def _ended_well(result: dict[str, Any]) -> bool:
+    """Return whether a network ended by itself, with nothing killed in its container until then."""
+    return result.get("exit_status") == 0 and not int(
+        (result.get("cgroup_memory") or {}).get("oom_kill") or 0
+    )
 
 
 def _ran_out_of_memory(result: dict[str, Any] | None) -> bool:

@@ -181,7 +181,9 @@ def test_no_reserve_is_taken_from_a_board(target: str, network: Network) -> None
 
 def test_a_network_that_the_kernel_killed(record: Callable[..., Record]) -> None:
     others = [oom(99, "sshd"), oom(3010), "oom-kill:constraint=NONE,task=caffe,pid=301,uid=0"]
-    made = record(killed() | {"oom_lines": [*others, oom(301)]}, reference=TwinPeak(rss_bytes=1486 * MIB))
+    made = record(
+        killed() | {"oom_lines": [*others, oom(301)]}, reference=TwinPeak(rss_bytes=1486 * MIB)
+    )
     assert made.verdict == "no-fit"
     assert made.evidence.oom_kills == (others[2], oom(301))
     assert (made.evidence.exit_status, made.evidence.signal) == (-9, 9)
