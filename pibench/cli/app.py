@@ -92,7 +92,8 @@ class Commands(TyperGroup):
             from pibench.engines.formats import format_of
             from pibench.networks import catalog
 
-            if catalog.knows(name) or Path(name).is_file():
+            is_model = Path(name).is_file() or any(Path(name).glob("*.prototxt"))
+            if catalog.knows(name) or is_model:
                 command = "check" if format_of(name) is None else "run"
                 raise InvalidInputError(
                     f"{name!r} is not a command, but it names a network",
@@ -267,10 +268,13 @@ def application(words: Sequence[str] | None = None) -> typer.Typer:
     return app
 
 
+_OF_NO_COMMAND: Final = frozenset({"--", "--help", "-h", "--version", "-V"})
+
+
 def _refuse_options_first(words: Sequence[str]) -> None:
     """Reject options of a command in front of it. Raises InvalidInputError."""
     places = [place for place, word in enumerate(words) if word in NAMES]
-    if places and words[0].startswith("--") and words[0] not in ("--help", "--version"):
+    if places and words[0].startswith("-") and words[0] not in _OF_NO_COMMAND:
         first = places[0]
         moved = shlex.join(["pibench", words[first], *words[first + 1 :], *words[:first]])
         raise InvalidInputError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -88,6 +88,9 @@ def run(
     raise typer.Exit(exit_code_of(records, loaded, require_fit=require_fit))
 
 
+_OF_A_REPORT: Final = frozenset({".htm", ".html", ".md", ".csv", ".xml", ".bmf", ".png", ".svg"})
+
+
 def _outputs(out: Sequence[Path]) -> tuple[Path | None, list[Path]]:
     """Return the file for records, and those for badges. Raises InvalidInputError for several."""
     from pibench.report.badge import is_badge
@@ -99,6 +102,12 @@ def _outputs(out: Sequence[Path]) -> tuple[Path | None, list[Path]]:
             f"-o {stores[0]} and -o {stores[1]}: records are appended to one file",
             hint="leave one out; other formats: pibench report",
         )
+    for path in stores:
+        if path.suffix.lower() in _OF_A_REPORT:
+            raise InvalidInputError(
+                f"-o {path}: records are JSON lines",
+                hint=f"end it in .jsonl, then: pibench report {path.stem}.jsonl -o {path.name}",
+            )
     return next(iter(stores), None), badges
 
 

@@ -242,7 +242,7 @@ class RunOptions:
                 near = difflib.get_close_matches(layer, names, n=3)
                 raise InvalidInputError(
                     f"{network.name} has no layer {layer!r}",
-                    hint=f"did you mean {' or '.join(near)}?" if near else "pibench networks show",
+                    hint=f"did you mean {' or '.join(near)}?" if near else _some_of(names),
                 )
 
     def check_engine(self) -> None:
@@ -307,6 +307,11 @@ class RunKeywords(TypedDict, total=False):
     inputs: Path | None
     values_only: bool
     layer_values: bool
+
+
+def _some_of(names: Sequence[str], most: int = 8) -> str:
+    shown = ", ".join(names[:most])
+    return f"its layers are {shown}{', ...' if len(names) > most else ''}"
 
 
 def _check_reads(engine: Engine, network: Runnable) -> None:

@@ -222,7 +222,8 @@ class _Net:
             for source in sources:
                 host = self.hosts[source]
                 users[id(host)] -= 1
-                if users[id(host)] == 0:
+                # OpenCV gives the memory of an input to no other blob.
+                if users[id(host)] == 0 and found.layers[source[0]].type != "Input":
                     unused.append(host)
 
     def _unrolled(self, position: int, unused: list[Memory]) -> Memory:

@@ -247,6 +247,11 @@ def test_a_setting_that_is_no_table_is_refused(pibench: Pibench) -> None:
         (("convert", "NIN"), "did you mean pibench networks convert?"),
         (("latency", "NIN"), "did you mean pibench predict?"),
         (("--json", "plan", "NIN"), "options come after it: pibench plan NIN --json"),
+        (("-q", "run", "NIN"), "options come after it: pibench run NIN -q"),
+        (("-o", "x.md", "check", "NIN"), "options come after it: pibench check NIN -o x.md"),
+        (("run", "NIN", "--protocol", "inference", "--keep-blobs", "foo"), "its layers are data, "),
+        (("run", "NIN", "-o", "x.html"), "pibench report x.jsonl -o x.html"),
+        (("folder",), "pibench check folder"),
         (("plan",), "pibench plan --help"),
         (("check",), "pibench check --help"),
         (("plan", "NIN", "--batch", "0"), "give 1 to 65536"),
@@ -290,6 +295,8 @@ def test_a_slip_is_one_line_with_the_next_step(
 ) -> None:
     Path("here.prototxt").write_text('name: "x"')
     Path("empty").mkdir()
+    Path("folder").mkdir()
+    Path("folder/net.prototxt").write_text('name: "x"')
     # A caffemodel that has a name and nothing else.
     Path("w.caffemodel").write_bytes(b"\x0a\x01x")
     assert step in pibench(*words, code=2).line

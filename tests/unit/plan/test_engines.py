@@ -118,10 +118,29 @@ SKIPPED = DECONVOLUTION.replace('"u" top: "c3"', '"cat" top: "c3"').replace(
     'layer { name: "cat" type: "Concat" bottom: "c1" bottom: "u" top: "cat" }\nlayer { name: "c3"',
 )
 
+# An image of 24 MiB, after which a pooling would have room in the image's memory.
+LARGE_IMAGE = """
+input: "data" input_shape { dim: 1 dim: 3 dim: 1080 dim: 1920 }
+layer { name: "c1" type: "Convolution" bottom: "data" top: "c1"
+  convolution_param { num_output: 48 kernel_size: 5 stride: 2 pad: 2 } }
+layer { name: "r1" type: "ReLU" bottom: "c1" top: "r1" }
+layer { name: "p1" type: "Pooling" bottom: "r1" top: "p1"
+  pooling_param { pool: MAX kernel_size: 3 stride: 2 round_mode: FLOOR } }
+layer { name: "c2" type: "Convolution" bottom: "p1" top: "c2"
+  convolution_param { num_output: 64 kernel_size: 3 stride: 2 pad: 1 } }
+layer { name: "r2" type: "ReLU" bottom: "c2" top: "r2" }
+layer { name: "p2" type: "Pooling" bottom: "r2" top: "p2"
+  pooling_param { pool: AVE global_pooling: true } }
+layer { name: "f3" type: "InnerProduct" bottom: "p2" top: "f3"
+  inner_product_param { num_output: 2 } }
+layer { name: "prob" type: "Softmax" bottom: "f3" top: "prob" }
+"""
+
 
 @pytest.mark.parametrize(
     ("text", "engine", "peak_bytes"),
     [
+        (LARGE_IMAGE, "opencv", 224_428_032),
         (SEGMENTATION, "ncnn", 78_413_824),
         (SEGMENTATION, "opencv", 80_433_152),
         (SEGMENTATION, "opencv==4.5.1", 76_128_256),
