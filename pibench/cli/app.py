@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from pibench import settings
 from pibench.cli import (
@@ -189,6 +189,57 @@ _NETWORKS = "The networks of the paper, and their files."
 _IMAGE = "The images that emulated targets run."
 
 
+class Command(TyperCommand):
+    """A command that refuses a value given twice, and knows which others have an option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words after the command's name.
+
+        Raises:
+            InvalidInputError: An option that takes one value is given twice, or only other commands
+                have it.
+        """
+        parser = self.make_parser(ctx)
+        try:
+            _, _, given = parser.parse_args(args=[*args])
+        except Exception as error:
+            # Typer contains its own copy of click, which has names for this error.
+            name = getattr(error, "option_name", "")
+            others = [one for one in _having(name) if one != ctx.info_name]
+            if not others or not hasattr(error, "possibilities"):
+                raise
+            raise InvalidInputError(
+                f"{ctx.info_name} has no option {name}",
+                hint=f"{_listed(others)} it; see: pibench {ctx.info_name} --help",
+            ) from None
+        valued: list[Any] = [one for one in given if getattr(one, "is_flag", None) is False]
+        for one in valued:
+            if not (one.multiple or one.count) and valued.count(one) > 1:
+                several = "; for several: pibench sweep" if one.name in _OF_A_SWEEP else ""
+                raise InvalidInputError(f"{one.opts[0]} is given twice", hint=f"give one{several}")
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
+
+
+_OF_A_SWEEP: Final = ("target", "engine", "device", "protocol", "threads", "batch", "seed")
+"""What a sweep takes several of."""
+
+
+def _having(option: str) -> list[str]:
+    """Return the commands that have an option."""
+    made: Any = typer.main.get_command(application())
+    return [
+        name
+        for name, one in made.commands.items()
+        if not one.hidden and any(option in known.opts for known in one.params)
+    ]
+
+
+def _listed(commands: Sequence[str]) -> str:
+    *most, last = commands
+    return f"{', '.join(most)} and {last} have" if most else f"{last} has"
+
+
 class _Entry(NamedTuple):
     """A command, or a group of them: its line in the help, and a group's own text."""
 
@@ -264,17 +315,26 @@ def application(words: Sequence[str] | None = None) -> typer.Typer:
         elif isinstance(one.command, typer.Typer):
             app.add_typer(one.command, name=one.name, help=one.text, **how)
         else:
-            app.command(one.name, hidden=not one.group, **how)(one.command)
+            app.command(one.name, cls=Command, hidden=not one.group, **how)(one.command)
     return app
 
 
-_OF_NO_COMMAND: Final = frozenset({"--", "--help", "-h", "--version", "-V"})
+_OF_NO_COMMAND: Final = frozenset(
+    {"--", "--help", "-h", "--version", "-V", "--install-completion", "--show-completion"}
+)
 
 
 def _refuse_options_first(words: Sequence[str]) -> None:
     """Reject options of a command in front of it. Raises InvalidInputError."""
     places = [place for place, word in enumerate(words) if word in NAMES]
-    if places and words[0].startswith("-") and words[0] not in _OF_NO_COMMAND:
+    if not words[0].startswith("-") or words[0].partition("=")[0] in _OF_NO_COMMAND:
+        return
+    if not places and _having(words[0]):
+        raise InvalidInputError(
+            f"{words[0]} is an option of commands, and there is none",
+            hint=f"pibench COMMAND {words[0]}; see: pibench --help",
+        )
+    if places:
         first = places[0]
         moved = shlex.join(["pibench", words[first], *words[first + 1 :], *words[:first]])
         raise InvalidInputError(

@@ -56,7 +56,13 @@ def check(
     # Garbage collection takes a third of the time for tens of thousands of acyclic blobs and steps.
     gc.disable()
     from pibench.checks import check as check_network
+    from pibench.networks import catalog
 
+    if weights is not None and catalog.knows(str(weights)) and not weights.exists():
+        raise InvalidInputError(
+            f"check takes one network, and {weights} is another",
+            hint=f"for several: pibench plan {shlex.quote(model)} {shlex.quote(str(weights))}",
+        )
     given_protocol = None if "protocol" in opt.settings_of(context) else protocol
     _, weights = opt.with_weights([model], weights or weights_option)
     engine, protocol = opt.engine_and_protocol(locals(), [model])

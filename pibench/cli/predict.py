@@ -121,6 +121,7 @@ def predict(
             "input_size": input_size,
             "repair": repair,
             "repair_as_paper": repair_as_paper,
+            "protocol": protocol,
         }
     )
     predicted, refused = opt.answer_each(
