@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -73,7 +74,12 @@ class Runner:
                     outcome, result=None, died=f"{name} changed while it ran; run it again"
                 )
             folder = self.options.blobs if self.options.keep else None
-            blobs = dump_blobs(outcome, network.slug, folder) if folder else None
+            blobs, failed = None, None
+            try:
+                blobs = dump_blobs(outcome, network.slug, folder) if folder else None
+            except HostError as error:
+                # The record is kept without them.
+                failed = error
             record = self._record(network, outcome, context, blobs)
             records[outcome.job.id] = record
             try:
@@ -82,6 +88,8 @@ class Runner:
             finally:
                 # Also where it could not be written: it is all that is left of the run.
                 self.on_record(record)
+            if failed is not None:
+                raise failed
 
         with timings.phase("networks"):
             self.target.run(jobs, on_outcome, self.on_progress)
@@ -144,6 +152,9 @@ def dump_blobs(outcome: Outcome, stem: str, folder: Path) -> KeptBlobs | None:
             f"{folder}: the blobs were not written: {error.strerror or error}",
             hint="give a folder on a disk with room: --blobs-dir",
         ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
     received = {blob.layer for blob in outcome.kept}
     return KeptBlobs(
         file=path.name,

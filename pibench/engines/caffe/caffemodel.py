@@ -146,9 +146,9 @@ def _stored_shape(data: mmap.mmap, blob: Field) -> tuple[Shape, bool]:
         elif field.number == _BLOB_SHAPE and field.kind == LENGTH:
             shape = _dims(data, field)
         elif field.number == _BLOB_DATA:
-            values += (field.end - field.start) // _FLOAT_BYTES
+            values += _count(field, _FLOAT_BYTES)
         elif field.number == _BLOB_DOUBLES:
-            doubles += (field.end - field.start) // (2 * _FLOAT_BYTES)
+            doubles += _count(field, 2 * _FLOAT_BYTES)
     # Blob::FromProto takes doubles where there are any.
     values = doubles or values
     if shape is None and not legacy and values == 1:
@@ -158,6 +158,15 @@ def _stored_shape(data: mmap.mmap, blob: Field) -> tuple[Shape, bool]:
     if values != elements(found):
         raise CorruptError(blob.start, f"{values} values for a blob of {shapes.times(found)}")
     return found, shape is None
+
+
+def _count(field: Field, each_bytes: int) -> int:
+    """Return the number of values in the field; raise CorruptError if the last one is cut."""
+    count, rest = divmod(field.end - field.start, each_bytes)
+    # A number of another type is a field that the parser does not know, and skips.
+    if rest and field.kind == LENGTH:
+        raise CorruptError(field.start, f"{rest} bytes after the last whole value of a blob")
+    return count
 
 
 def _dims(data: mmap.mmap, message: Field) -> list[int]:

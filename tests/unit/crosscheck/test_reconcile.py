@@ -208,6 +208,18 @@ def test_outputs_beyond_it_differ(entry: Callable[..., Entry]) -> None:
     )
 
 
+@pytest.mark.parametrize("damaged", ["", "AAAA", "no base64"])
+def test_damaged_values_are_not_compared(entry: Callable[..., Entry], damaged: str) -> None:
+    first = entry(scores=SCORES)
+    # The summary still is that of the whole values.
+    outputs = tuple(
+        blob.model_copy(update={"values": damaged, "sha256": "0" * 64}) for blob in first.outputs
+    )
+    found = compare_outputs(first, first.model_copy(update={"outputs": outputs}))
+    assert found.agrees is None
+    assert "the recorded values are damaged" in found.why
+
+
 def test_without_values_the_projections_decide(entry: Callable[..., Entry]) -> None:
     large = np.random.default_rng(0).standard_normal((1, 70_000))
     first = entry(scores=large, values=False)

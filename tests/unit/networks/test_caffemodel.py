@@ -293,3 +293,16 @@ def test_a_scalar_has_no_shape_in_files_of_caffe(tmp_path: Path) -> None:
     stored.layer[0].blobs[0].data.append(1)
     caffemodel.write(stored, path)
     assert "2 values for a blob of 0 x 0 x 0 x 0" in refused(path, net)
+
+
+@pytest.mark.parametrize(("number", "size"), [(5, 10), (8, 12)])
+def test_values_that_are_cut_are_refused(tmp_path: Path, number: int, size: int) -> None:
+    # Caffe's parser refuses the whole file, although the whole values are as many as the shape has.
+    blob = caffe.BlobProto(shape=caffe.BlobShape(dim=[size // 4 if number == 5 else 1]))
+    content = blob.SerializeToString() + wire.prefix(number, size) + bytes(size)
+    layer = caffe.LayerParameter(name="l").SerializeToString()
+    layer += wire.prefix(7, len(content)) + content
+    path = tmp_path / "cut.caffemodel"
+    path.write_bytes(wire.prefix(100, len(layer)) + layer)
+    with pytest.raises(InvalidInputError, match="after the last whole value"):
+        caffemodel.index(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from pibench.cli.run import report_blobs
 from pibench.errors import HostError
 from pibench.images.recipe import file_sha256
 from pibench.records.schema import KeptBlobs, Record
+from pibench.runner import runner
 from pibench.runner.options import RunOptions
 from pibench.runner.runner import dump_blobs
 from pibench.targets.base import KeptBlob
@@ -63,6 +65,19 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(HostError, match="taken"):
         dump_blobs(outcome(blob("a", "a", np.ones(1))), "net", tmp_path / "taken")
+
+
+def test_a_full_disk_leaves_no_part_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, _: object) -> None:
+        path.write_bytes(b"PK")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(runner, "write_npz", full)
+    with pytest.raises(HostError, match="No space left"):
+        dump_blobs(outcome(blob("a", "a", np.ones(1))), "net", tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_where_kept_blobs_are_is_reported(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,7 +18,7 @@ from pibench.runner.options import TIMEOUT_S, RunOptions
 from pibench.runner.record import Context, record_of
 from pibench.runner.reference import TwinPeak
 from pibench.runner.runner import Runner
-from pibench.targets.base import Job, Outcome
+from pibench.targets.base import Job, KeptBlob, Outcome
 from tests.whole_records import probe_reading as reading
 from tests.whole_records import probe_result as result
 
@@ -502,6 +503,24 @@ def test_what_was_recorded_is_kept_when_the_target_breaks(
     with pytest.raises(type(error)):
         sweep([(0, result()), (1, error)], store).run([network, network])
     assert [record.verdict for record in store.read()] == ["fit"]
+
+
+def test_a_record_is_kept_whose_blobs_cannot_be_written(network: Network, tmp_path: Path) -> None:
+    store = RecordStore(tmp_path / "records.jsonl")
+    (tmp_path / "taken").write_text("")
+    kept = KeptBlob(index=0, layer="data", name="data", shape=(1,), content=bytes(4))
+    running = sweep([(0, result())], store)
+    running.options = replace(
+        RunOptions(compute="real", protocol="inference", keep=("data",)), blobs=tmp_path / "taken"
+    )
+
+    def run(work: Sequence[Job], observe: Observer, _: Watcher) -> None:
+        observe(Outcome(job=work[0], machine=MACHINE, result=result(), kept=(kept,)))
+
+    running.target.run = run  # type: ignore[method-assign, assignment]
+    with pytest.raises(HostError, match="taken: the blobs were not written"):
+        running.run([network])
+    assert [record.kept_blobs for record in store.read()] == [None]
 
 
 def test_each_record_is_on_disk_before_the_next_is_made(network: Network, tmp_path: Path) -> None:
