@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 import time
 import warnings
@@ -100,6 +101,11 @@ def drop_unused(folder: Path, most_bytes: int, unused_s: float) -> None:
         most_bytes: The size that it may have.
         unused_s: Files that were used since are kept.
     """
+    for left in folder.glob(".*"):
+        # What a process that was killed had begun (see `keep_all`).
+        with contextlib.suppress(OSError):
+            if left.is_dir() and left.stat().st_mtime < time.time() - unused_s:
+                shutil.rmtree(left, ignore_errors=True)
     files = sorted((one.stat().st_atime, one) for one in folder.iterdir() if one.is_file())
     size_bytes = sum(one.stat().st_size for _, one in files)
     for used_at, path in files:

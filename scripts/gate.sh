@@ -47,6 +47,8 @@ install() {
         run,vm) packages=vm image=vm ;;
         run,sysroot | run,twin) image=$target ;;
         run,container) extras=container ;;
+        run,*) ;;
+        *) refuse "PIBENCH_MODE=$mode is neither plan nor run" ;;
     esac
     case $mode,${engine%%[=:]*} in
         run,onnxruntime | run,ncnn) extras+=${extras:+,}engines ;;

@@ -73,6 +73,8 @@ def run(
     keep_inputs(out or [], [path for path in given if path.is_file()])
     store, badges = _outputs(out or [])
     keep = tuple(opt.words(keep_blobs) or ())
+    if keep_blobs is not None and not keep:
+        raise InvalidInputError("--keep-blobs names no layer", hint="give names, with commas")
     target = opt.target_of(context, target, machine, fresh_boot)
     engine, protocol = opt.engine_and_protocol(locals(), specs, by_file=True)
     options = opt.run_options(locals() | opt.input_sizes(specs, shapes or []))

@@ -12,7 +12,6 @@ import math
 from array import array
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
 from itertools import cycle
 from operator import add, mul
 from pathlib import Path
@@ -144,13 +143,13 @@ def write(network: Network, folder: Path, *, force: bool = False) -> list[Path]:
     net = fold(network.net, path=network.place)
     # Records are identified by this name, and this is another network than its origin.
     net.name = f"{network.name} folded"
-    write_weights = None
+    content = None
     if network.weights:
         weights = caffemodel.read(network.weights)
-        folded = fold_weights(network.net, weights, path=network.place)
-        write_weights = partial(caffemodel.write, folded)
+        folded = fold_weights(network.net, weights, path=network.weights)
+        content = [folded.SerializeToString(deterministic=True)]
     slug = slug_of(f"{network.slug}-folded")
-    return write_files(folder, slug, prototxt.write(net), write_weights, force=force)
+    return write_files(folder, slug, prototxt.write(net), content, force=force)
 
 
 def _is_shared(layer: caffe.LayerParameter) -> bool:

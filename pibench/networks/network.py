@@ -7,10 +7,10 @@ import os
 import re
 import shlex
 from collections import defaultdict
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,11 +19,11 @@ from pibench.engines.caffe import caffemodel, forks, prototxt, shapes, topology
 from pibench.engines.caffe import repair as repairing
 from pibench.engines.caffe.shapes import Shape, Shapes, times
 from pibench.errors import InvalidInputError, NoSourceError
-from pibench.file_io import is_standard_input, size_bytes
+from pibench.file_io import is_standard_input, size_bytes, writing_whole
 from pibench.networks import catalog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from pibench.engines.base import Protocol
     from pibench.engines.caffe import Repair
@@ -521,42 +521,39 @@ def write_network(
     Raises:
         InvalidInputError: A file exists already.
     """
-    write_weights = None
+    pieces = None
     if weights:
         published = None if resized else network.entry
         stored = published.build_for_weights() if published else network.net
-        phase = network.shapes.phase
-        write_weights = partial(caffemodel.write_seeded, stored, seed=seed, phase=phase)
-    return write_files(Path(directory), network.slug, network.prototxt, write_weights, force=force)
+        pieces = caffemodel.seeded_pieces(stored, seed, network.shapes.phase)
+    return write_files(Path(directory), network.slug, network.prototxt, pieces, force=force)
 
 
 def write_files(
     directory: Path,
     slug: str,
     text: str,
-    write_weights: Callable[[Path], None] | None,
+    weights: Iterable[bytes] | None,
     *,
     force: bool,
 ) -> list[Path]:
-    """Write SLUG.prototxt, and SLUG.caffemodel with `write_weights`; return the paths.
+    """Write SLUG.prototxt, and SLUG.caffemodel from pieces of `weights`; return the paths.
+
+    Neither is changed before both are complete.
 
     Raises:
-        InvalidInputError: A file exists already and `force` is not set, or cannot be written.
+        InvalidInputError: A file exists already and `force` is not set.
+        HostError: A file cannot be written.
     """
     text_path, weights_path = directory / f"{slug}.prototxt", directory / f"{slug}.caffemodel"
-    written = [text_path, weights_path] if write_weights else [text_path]
+    written = [text_path] if weights is None else [text_path, weights_path]
     for path in written:
         if path.exists() and not force:
             raise InvalidInputError.at(
                 path, None, "is there already", hint="name another directory, or add --force"
             )
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        text_path.write_text(text, encoding="utf-8")
-        if write_weights:
-            write_weights(weights_path)
-    except OSError as error:
-        raise InvalidInputError.at(
-            directory, None, f"cannot be written ({error.strerror})", hint="give another directory"
-        ) from None
+    with ExitStack() as files:
+        files.enter_context(writing_whole(text_path)).write(text.encode())
+        if weights is not None:
+            files.enter_context(writing_whole(weights_path)).writelines(weights)
     return written

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pibench import cache, file_io, settings
+from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,7 +35,10 @@ def seeded_weights(network: Network, seed: int) -> Path:
     key = fingerprint([network.sha256, file_sha256(Path(caffemodel.__file__))])
     name = f"{network.slug}-{key[:16]}-seed{seed}.caffemodel"
     (path,) = _kept(
-        "weights", [name], lambda folder: caffemodel.write_seeded(network.net, folder / name, seed)
+        "weights",
+        [name],
+        lambda folder: caffemodel.write_seeded(network.net, folder / name, seed),
+        lambda path: caffemodel.check_weights(network.net, path),
     )
     return path
 
@@ -74,16 +78,28 @@ def converted(
     )
 
 
-def _kept(kind: str, names: Sequence[str], write: Callable[[Path], object]) -> tuple[Path, ...]:
+def _kept(
+    kind: str,
+    names: Sequence[str],
+    write: Callable[[Path], object],
+    check: Callable[[Path], object] = lambda _: None,
+) -> tuple[Path, ...]:
     """Return files that `write` makes in a folder, from the cache or a folder of this process.
+
+    `check` raises InvalidInputError for a file that has been damaged since: it is made again.
 
     Raises HostError where neither can be written.
     """
     folder = settings.cache_dir() / kind
     paths = tuple(folder / name for name in names)
-    if paths[0].exists():
-        cache.mark_used(paths)
-        return paths
+    try:
+        if paths[0].exists():
+            check(paths[0])
+            cache.mark_used(paths)
+            return paths
+    except InvalidInputError:
+        with contextlib.suppress(OSError):
+            paths[0].unlink()
     try:
         cache.make_folder(folder)
         with contextlib.suppress(OSError):

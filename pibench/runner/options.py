@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Final, TypedDict
 
 from pibench import devices, target_kinds
 from pibench.engines import formats
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 TIMEOUT_S: dict[Compute, float] = {"memory-only": 900.0, "real": 3600.0}
 """How long one network may take; real compute took five minutes emulated at most."""
+
+
+_LONGEST_KEPT_NAME: Final = 65_000
+"""Bytes of UTF-8: a zip file has names of up to 65,535."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,6 +242,11 @@ class RunOptions:
             )
         names = [layer.name for layer in network.shapes_under(self.protocol).layers]
         for layer in self.keep:
+            if len(layer.encode()) > _LONGEST_KEPT_NAME:
+                raise InvalidInputError(
+                    f"--keep-blobs: a name of {len(layer)} characters is too long for a file",
+                    hint="rename the layer",
+                )
             if layer not in names:
                 near = difflib.get_close_matches(layer, names, n=3)
                 raise InvalidInputError(

@@ -77,7 +77,7 @@ def test_one_perturbed_weight_is_found_at_its_layer(twin, network, intact, folde
     net = caffemodel.read(network.weights)
     (left,) = [layer for layer in net.layer if layer.name == "left"]
     left.blobs[0].data[3] *= 1.01
-    caffemodel.write(net, folder / "perturbed.caffemodel")
+    (folder / "perturbed.caffemodel").write_bytes(net.SerializeToString())
     weights = folder / "perturbed.caffemodel"
     changed = networks.load(str(folder / "small.prototxt"), weights=weights)
     found = bisect(intact, side(twin, changed))

@@ -365,11 +365,6 @@ def file_size_bytes(net: caffe.NetParameter, phase: Phase = "TEST") -> int:
     return name + sum(len(prefix(_NET_LAYER, size)) + size for size in bodies)
 
 
-def write(net: caffe.NetParameter, path: Path | str) -> None:
-    """Write `net`, with blobs and unknown fields, as a caffemodel."""
-    Path(path).write_bytes(net.SerializeToString(deterministic=True))
-
-
 def seeded_name(name: str, seed: int) -> str:
     """Return the name of a network with seeded weights, so that no file passes for trained."""
     return f"{name} (seeded random weights, seed {seed})"
@@ -384,15 +379,16 @@ def write_seeded(
     seeded. The largest piece in memory is 4 MB.
     """
     with Path(path).open("wb") as file:
-        file.writelines(_seeded_pieces(net, seed, phase))
+        file.writelines(seeded_pieces(net, seed, phase))
 
 
 def seeded_weights(net: caffe.NetParameter, seed: int = 0) -> caffe.NetParameter:
     """Return `net` with the blobs that `write_seeded` writes, in memory; for small networks."""
-    return caffe.NetParameter.FromString(b"".join(_seeded_pieces(net, seed, "TEST")))
+    return caffe.NetParameter.FromString(b"".join(seeded_pieces(net, seed, "TEST")))
 
 
-def _seeded_pieces(net: caffe.NetParameter, seed: int, phase: Phase) -> Iterator[bytes]:
+def seeded_pieces(net: caffe.NetParameter, seed: int, phase: Phase) -> Iterator[bytes]:
+    """Yield the content of the file that `write_seeded` writes."""
     yield caffe.NetParameter(name=seeded_name(net.name, seed)).SerializeToString()
     gains = residual_gains(net, phase)
     for entry in _entries(net, phase):

@@ -133,7 +133,7 @@ def test_missing_layers(tmp_path: Path) -> None:
     stored = caffemodel.seeded_weights(SMALL)
     del stored.layer[-1]
     path = tmp_path / "partial.caffemodel"
-    caffemodel.write(stored, path)
+    path.write_bytes(stored.SerializeToString())
     assert refused(path).startswith(f"{path}: layer 'fc': not in this file")
 
 
@@ -141,7 +141,7 @@ def test_layers_that_only_the_file_has_are_fine(tmp_path: Path) -> None:
     stored = caffemodel.seeded_weights(SMALL)
     stored.layer.add(name="loss1/classifier").blobs.add(shape=caffe.BlobShape(dim=[2]), data=[1, 2])
     path = tmp_path / "more.caffemodel"
-    caffemodel.write(stored, path)
+    path.write_bytes(stored.SerializeToString())
     caffemodel.check_weights(SMALL, path)
 
 
@@ -154,7 +154,7 @@ def test_first_generation_files_and_legacy_shapes(tmp_path: Path) -> None:
             num, channels, height, width = dims
             old.blobs.add(num=num, channels=channels, height=height, width=width, data=blob.data)
     path = tmp_path / "old.caffemodel"
-    caffemodel.write(stored, path)
+    path.write_bytes(stored.SerializeToString())
     caffemodel.check_weights(SMALL, path)
 
 
@@ -162,7 +162,7 @@ def test_double_values_count(tmp_path: Path) -> None:
     stored = caffe.NetParameter()
     stored.layer.add(name="x").blobs.add(shape=caffe.BlobShape(dim=[3]), double_data=[1, 2, 3])
     path = tmp_path / "double.caffemodel"
-    caffemodel.write(stored, path)
+    path.write_bytes(stored.SerializeToString())
     assert caffemodel.index(path)[0].blobs == ((3,),)
 
 
@@ -260,7 +260,7 @@ def test_mapped_values_are_those_of_the_message(tmp_path: Path, weights: Path) -
     doubles = caffe.BlobShape(dim=[3])
     old.layers[0].blobs.add(shape=doubles, data=[7, 7, 7], double_data=[0.1, 0.2, 0.3])
     path = tmp_path / "old.caffemodel"
-    caffemodel.write(old, path)
+    path.write_bytes(old.SerializeToString())
     ((name, (floats, found)),) = caffemodel.mapped_values(path)
     assert (name, floats.tolist(), found.tolist()) == ("conv", [1, 2], [0.1, 0.2, 0.3])
 
@@ -287,11 +287,11 @@ def test_a_scalar_has_no_shape_in_files_of_caffe(tmp_path: Path) -> None:
     stored = caffe.NetParameter()
     stored.layer.add(name="p").blobs.add(data=[0.5])
     path = tmp_path / "shared.caffemodel"
-    caffemodel.write(stored, path)
+    path.write_bytes(stored.SerializeToString())
     assert caffemodel.index(path)[0].blobs == ((),)
     caffemodel.check_weights(net, path)
     stored.layer[0].blobs[0].data.append(1)
-    caffemodel.write(stored, path)
+    path.write_bytes(stored.SerializeToString())
     assert "2 values for a blob of 0 x 0 x 0 x 0" in refused(path, net)
 
 

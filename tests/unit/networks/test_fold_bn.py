@@ -104,7 +104,7 @@ def test_weights_of_the_first_generation_are_refused(tmp_path: Path) -> None:
     old = caffe.NetParameter()
     for layer in caffemodel.seeded_weights(network.net).layer:
         old.layers.add(name=layer.name, blobs=layer.blobs)
-    caffemodel.write(old, tmp_path / "old.caffemodel")
+    (tmp_path / "old.caffemodel").write_bytes(old.SerializeToString())
     network = load(tmp_path, DENSE, tmp_path / "old.caffemodel")
     with pytest.raises(InvalidInputError, match="first-generation 'layers', which fold-bn cannot"):
         fold_bn.write(network, tmp_path / "out")

@@ -139,6 +139,6 @@ def test_weights_are_weights_whatever_the_length_of_their_name(tmp_path: Path, l
         "net",
     )
     path = tmp_path / "x.caffemodel"
-    caffemodel.write(caffemodel.seeded_weights(net), path)
+    path.write_bytes(caffemodel.seeded_weights(net).SerializeToString())
     assert [layer.name for layer in caffemodel.index(path) if layer.blobs] == ["y"]
     assert foreign.of_bytes(path.read_bytes()[:4096]) == foreign.CAFFEMODEL

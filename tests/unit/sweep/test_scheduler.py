@@ -138,7 +138,9 @@ def test_what_a_worker_ran_with_other_programs_is_not_kept(conduct: MakeConduct,
 def test_weights_that_changed_meanwhile_are_not_kept(conduct: MakeConduct, tmp_path: Path) -> None:
     text, weights = tmp_path / "my.prototxt", tmp_path / "my.caffemodel"
     text.write_text(WILD["tiny"]())
-    caffemodel.write(caffemodel.seeded_weights(networks.load(str(text)).net, 0), weights)
+    weights.write_bytes(
+        caffemodel.seeded_weights(networks.load(str(text)).net, 0).SerializeToString()
+    )
     axes = {
         "networks": [str(text)],
         "target": "twin",
