@@ -88,6 +88,10 @@ class NonFinite:
     @classmethod
     def of(cls, values: Values) -> NonFinite:
         """Count the values that are not finite."""
+        if _all_finite(values.flat):
+            return cls(
+                size=len(values.flat), nan=0, infinite=0, first_nan=None, first_infinite=None
+            )
         return cls(
             size=len(values.flat),
             nan=sum(map(math.isnan, values.flat)),
@@ -211,6 +215,8 @@ def errors(first: Values, second: Values, *, equal_nan: bool = False) -> array[f
     values are NaN, or infinite with the same sign.
     """
     found = array("d", map(abs, map(sub, first.flat, second.flat)))
+    if _all_finite(found):
+        return found
     for index, one in enumerate(found):
         if not math.isfinite(one):
             a, b = first.flat[index], second.flat[index]
@@ -226,7 +232,13 @@ def distance(first: Values, second: Values, *, equal_nan: bool = False) -> float
 
 def norm(values: Values) -> float:
     """Compute the Euclidean norm of the finite values."""
-    return _norm(array("f", filter(math.isfinite, values.flat)))
+    flat = values.flat
+    return _norm(flat if _all_finite(flat) else array("f", filter(math.isfinite, flat)))
+
+
+def _all_finite(numbers: Sequence[float]) -> bool:
+    """Return whether all are finite: a sum is not if one is not, and float32 cannot overflow it."""
+    return math.isfinite(sum(numbers))
 
 
 def _norm(numbers: Sequence[float]) -> float:
