@@ -9,6 +9,7 @@ Sources: src/caffe/layers/batch_norm_layer.cpp, scale_layer.cpp.
 from __future__ import annotations
 
 import math
+import warnings
 from array import array
 from copy import deepcopy
 from dataclasses import dataclass
@@ -194,6 +195,10 @@ def _fold_blobs(
     mean, variance, factor = (_values(blob) for blob in stored[found.norm.name].blobs)
     share = 1 / factor[0] if factor[0] else 0.0
     eps = found.norm.batch_norm_param.eps
+    if min(variance, default=0.0) * share + eps < 0:
+        warnings.warn(
+            f"{found.norm.name}: a variance below 0 makes its values NaN, as in Caffe", stacklevel=2
+        )
     gain = [_reciprocal_root(one * share + eps) for one in variance]
     shift = [-one * share * by for one, by in zip(mean, gain, strict=True)]
     if found.scale is not None:

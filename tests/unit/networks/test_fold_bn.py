@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.engines.caffe import caffemodel
 from pibench.errors import InvalidInputError
 from pibench.networks import fold_bn
-from pibench.networks.network import Network
+from pibench.networks.network import Network, write_files
 from tests.wild.networks import WILD
 
 DENSE = """name: "dense"
@@ -124,3 +125,29 @@ def test_doubles_come_before_floats(tmp_path: Path) -> None:
             assert [list(blob.data) for blob in layer.blobs] == [
                 list(blob.data) for blob in other.blobs
             ]
+
+
+def test_a_variance_that_cannot_be_is_named(tmp_path: Path) -> None:
+    network = load(tmp_path, DENSE)
+    weights = caffemodel.seeded_weights(network.net)
+    norm = next(layer for layer in weights.layer if layer.name == "bn")
+    norm.blobs[1].data[:] = [-1.0, 0.0, 1.0]
+    with pytest.warns(UserWarning, match="bn: a variance below 0 makes its values NaN"):
+        folded = fold_bn.fold_weights(network.net, weights)
+    (layer,) = [layer for layer in folded.layer if layer.blobs]
+    matrix = np.array(layer.blobs[0].data).reshape(3, 5)
+    assert list(np.isfinite(matrix).all(axis=1)) == [False, True, True]
+
+
+def test_what_was_there_is_kept_until_both_files_are_complete(tmp_path: Path) -> None:
+    network = load(tmp_path, DENSE)
+    files = write_files(tmp_path / "out", "net", "text", [b"weights"], force=False)
+
+    def interrupted() -> Iterator[bytes]:
+        yield b"a piece"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_files(tmp_path / "out", "net", network.prototxt, interrupted(), force=True)
+    assert [file.read_bytes() for file in files] == [b"text", b"weights"]
+    assert sorted(tmp_path.glob("out/*")) == sorted(files)

@@ -150,7 +150,7 @@ def test_googlenet_exports_its_training_heads_weights_too(tmp_path: Path) -> Non
 
 def test_export_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InvalidInputError, match="cannot be written"):
+    with pytest.raises(InvalidInputError, match="not written: File exists"):
         write_network(networks.load("NIN"), tmp_path / "file")
 
 
