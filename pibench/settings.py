@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -116,16 +117,22 @@ def check_variables(environment: Mapping[str, str] = os.environ) -> None:
 
 
 def with_sources(line: str, words: Sequence[str]) -> str:
-    """Return an error's line, with the variables that give options in it that nobody typed.
+    """Return an error's line, with what gives options or values in it that nobody typed.
 
     `words` are the arguments of the call.
     """
     typed = {word.partition("=")[0] for word in words}
+    table: dict[str, str] = {}
+    with contextlib.suppress(InvalidInputError):
+        table = defaults([""]).get("", {})
     for name in _OPTIONS:
         variable, option = f"PIBENCH_{name.upper()}", f"--{name.replace('_', '-')}"
-        named = re.search(rf"{option}(?![\w-])", line)
-        if named and os.environ.get(variable) and option not in typed:
-            line += f" ({variable} gives {option})"
+        value = os.environ.get(variable) or table.get(name)
+        if not value or option in typed:
+            continue
+        if re.search(rf"{option}(?![\w-])|(?<![\w.-]){re.escape(value)}(?![\w.-])", line):
+            source = variable if os.environ.get(variable) else "[tool.pibench] of pyproject.toml"
+            line += f" ({source} gives {option})"
     return line
 
 

@@ -8,6 +8,7 @@ An ignored hangup stays ignored, for `nohup`.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import warnings
@@ -82,8 +83,9 @@ def explain(error: Exception) -> int:
     if message := getattr(error, "format_message", None):
         # Typer contains its own copy of click or needs the real one: this works for both.
         path = getattr(getattr(error, "ctx", None), "command_path", None) or _command_path()
-        # pydantic's prefix says nothing.
+        # pydantic's own words say nothing to a person.
         what = message().rstrip(".").replace("Value error, ", "")
+        what = re.sub(r"Input should be (a valid \w+), unable to parse.*", r"it is not \1", what)
         _complain(settings.with_sources(f"{what}; see: {path} --help", sys.argv[1:]))
         return int(ExitCode.INVALID_INPUT)
     if settings.traceback_wanted():

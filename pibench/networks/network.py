@@ -416,7 +416,10 @@ def files_of(path: str) -> tuple[str, Path | None]:
         InvalidInputError: The path is a URL, or a folder with another number of either.
     """
     if _URL.match(path):
-        raise InvalidInputError.at(path, None, "is a URL", hint="download it, and name the file")
+        hint = "download it, and name the file"
+        if path.startswith("ssh://"):
+            hint = f"a board is a target: --target {path}"
+        raise InvalidInputError.at(path, None, "is a URL", hint=hint)
     if not os.path.isdir(path):  # noqa: PTH112  (also for a name that no file can have)
         return path, None
     found = {kind: sorted(Path(path).glob(f"*.{kind}")) for kind in ("prototxt", "caffemodel")}

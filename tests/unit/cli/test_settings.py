@@ -160,7 +160,12 @@ def test_a_target_of_settings_yields_to_options_of_the_vm_and_has_no_reserve_on_
 def test_an_error_names_the_variable_that_gives_the_option(
     pibench: Pibench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("PROTOCOL", "backward"), ("MAX_MS", "x"), ("ENGINE", "onnxruntime")):
+    for name, value in (
+        ("PROTOCOL", "backward"),
+        ("MAX_MS", "x"),
+        ("ENGINE", "onnxruntime"),
+        ("DEVICE", "rpi5"),
+    ):
         option = f"--{name.lower().replace('_', '-')}"
         monkeypatch.setenv(f"PIBENCH_{name}", value)
         line = pibench("check", "NIN", code=2).line
@@ -175,7 +180,7 @@ def test_an_error_names_the_variable_that_gives_the_option(
     [
         ('devise = "rpi3b"', "[tool.pibench] has no 'devise'; did you mean device?"),
         ("device = 3", "[tool.pibench] device is not a text"),
-        ('device = "rpi9"', "unknown device 'rpi9'"),
+        ('device = "rpi9"', "([tool.pibench] of pyproject.toml gives --device)"),
         ('protocol = "backward"', "'backward' is not one of"),
         ("device = ", "Invalid value"),
     ],
@@ -263,6 +268,8 @@ def test_a_setting_that_is_no_table_is_refused(pibench: Pibench) -> None:
         (("plan", "NIN", "--engine", "onnxruntime"), "pibench run NETWORK --engine onnxruntime"),
         (("plan", "https://example.org/deploy.prototxt"), "download it, and name the file"),
         (("plan", "missing.prototxt"), "check the path"),
+        (("run", "ssh://pi@host", "NIN"), "a board is a target: --target ssh://pi@host"),
+        (("check", "NIN", "--max-ms", "soon"), "'--max-ms': it is not a valid number; see: "),
         (("plan", "empty"), "name the network's file"),
         (("plan", "w.caffemodel"), "give the prototxt"),
         (("plan", "NIN", "--weights", "missing.caffemodel"), "check the path"),
