@@ -8,7 +8,6 @@ An ignored hangup stays ignored, for `nohup`.
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 import warnings
@@ -71,6 +70,8 @@ def _run() -> int:
 
 def explain(error: Exception) -> int:
     """Print the error on one line and return its exit code."""
+    import re
+
     from pibench import settings
     from pibench.errors import ExitCode, PibenchError
 
