@@ -423,9 +423,9 @@ class _Net:
                 written_bytes += count * times * min(end, tile_bytes)
         sums = None
         if depth > tiles.depth:
-            sum_bytes = FLOAT_BYTES * tiles.width * tiles.rows
-            threads = min(self.threads, -(-outputs // tiles.rows))
-            sums = _Use(sum_bytes * self.threads, sum_bytes * threads)
+            row_bytes = FLOAT_BYTES * tiles.width
+            written_rows = _written_rows(outputs, tiles.rows, self.threads)
+            sums = _Use(row_bytes * tiles.rows * self.threads, row_bytes * written_rows)
         parts = -(-places // tiles.width) * -(-depth // tiles.depth)
         inputs = _Use(tile_bytes * parts, written_bytes, is_spread=True)
         return _Product(inputs, None, sums)
@@ -438,16 +438,15 @@ class _Net:
         parts = -(-places // tiles.width) * -(-depth // tiles.depth)
         value_bytes = FLOAT_BYTES * _WINOGRAD[tile]
         at_once = 1 if parts < threads else threads
-        part_bytes, result_bytes = (
-            value_bytes * tiles.width * count for count in (tiles.depth, tiles.rows)
-        )
+        row_bytes = value_bytes * tiles.width
+        part_bytes = row_bytes * tiles.depth
         # Of a part only what there is is written.
         written_bytes = value_bytes * min(tiles.width, places) * min(tiles.depth, depth)
-        used = min(threads, -(-outputs // tiles.rows))
+        written_rows = _written_rows(outputs, tiles.rows, threads)
         return _Product(
             inputs=_Use(part_bytes * parts, written_bytes * parts, is_spread=True),
             unordered=_Use(part_bytes * at_once, written_bytes * at_once, is_spread=at_once > 1),
-            outputs=_Use(result_bytes * threads, result_bytes * used),
+            outputs=_Use(row_bytes * tiles.rows * threads, row_bytes * written_rows),
         )
 
     def _new(self, size_bytes: int, layer: str, kind: str) -> Memory:
@@ -491,6 +490,18 @@ def _tiles(outputs: int, places: int, depth: int, threads: int, most_rows: int) 
     beside = 0 if part >= depth else rows
     room = (_CACHE_VALUES - rows * part) // (part + beside)
     return _Tiles(rows, _part(places, max(4, room // 4 * 4), 4) if places else 0, part)
+
+
+def _written_rows(outputs: int, rows: int, threads: int) -> int:
+    """Return how many rows of its own parts of `rows` all threads together write.
+
+    OpenMP gives each thread as many parts, one after another, and the first ones one more. So the
+    last thread may have nothing but the part that is not full.
+    """
+    parts = -(-outputs // rows)
+    if parts >= 2 * threads:
+        return threads * rows
+    return min(parts, threads) * rows - (parts * rows - outputs)
 
 
 def _part(count: int, most: int, step: int) -> int:

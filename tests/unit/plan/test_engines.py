@@ -196,6 +196,36 @@ layer { name: "c3" type: "Convolution" bottom: "cc" top: "c3"
   convolution_param { num_output: 24 kernel_size: 3 stride: 2 pad: 1 } }
 """ + END.format(bottom="c3")
 
+# Three images as outputs: the program has ncnn's copy of one until it has that of the next.
+OUTPUTS = """
+input: "data" input_shape { dim: 1 dim: 3 dim: 480 dim: 640 }
+layer { name: "c1" type: "Convolution" bottom: "data" top: "c1"
+  convolution_param { num_output: 16 kernel_size: 3 pad: 1 } }
+layer { name: "r1" type: "ReLU" bottom: "c1" top: "c1" }
+layer { name: "a" type: "Convolution" bottom: "c1" top: "a"
+  convolution_param { num_output: 8 kernel_size: 3 pad: 1 } }
+layer { name: "b" type: "Convolution" bottom: "c1" top: "b"
+  convolution_param { num_output: 5 kernel_size: 1 } }
+layer { name: "p" type: "Pooling" bottom: "c1" top: "p"
+  pooling_param { pool: MAX kernel_size: 2 stride: 2 } }
+layer { name: "c" type: "Convolution" bottom: "p" top: "c"
+  convolution_param { num_output: 12 kernel_size: 3 pad: 1 } }
+"""
+# A second thread has 2 of 10 rows of a product, and two have none.
+JOINED = """
+input: "data" input_shape { dim: 1 dim: 3 dim: 540 dim: 960 }
+layer { name: "c1" type: "Convolution" bottom: "data" top: "c1"
+  convolution_param { num_output: 16 kernel_size: 3 stride: 2 pad: 1 } }
+layer { name: "r1" type: "ReLU" bottom: "c1" top: "c1" }
+layer { name: "a" type: "Convolution" bottom: "c1" top: "a"
+  convolution_param { num_output: 6 kernel_size: 1 } }
+layer { name: "b" type: "Convolution" bottom: "c1" top: "b"
+  convolution_param { num_output: 10 kernel_size: 3 pad: 1 } }
+layer { name: "cc" type: "Concat" bottom: "a" bottom: "b" top: "cc" }
+layer { name: "c2" type: "Convolution" bottom: "cc" top: "c2"
+  convolution_param { num_output: 16 kernel_size: 3 stride: 2 pad: 1 } }
+""" + END.format(bottom="c2")
+
 
 @pytest.mark.parametrize(
     ("text", "engine", "peak_bytes"),
@@ -206,6 +236,8 @@ layer { name: "c3" type: "Convolution" bottom: "cc" top: "c3"
         (DILATED, "ncnn", 112_652_288),
         (GROUPED, "ncnn", 237_666_304),
         (BRANCHED, "ncnn", 97_939_456),
+        (OUTPUTS, "ncnn", 208_826_368),
+        (JOINED, "ncnn", 118_894_592),
         (SEGMENTATION, "ncnn", 78_413_824),
         (SEGMENTATION, "opencv", 80_433_152),
         (SEGMENTATION, "opencv==4.5.1", 76_128_256),
