@@ -182,6 +182,8 @@ def _check(specs: Sequence[str], options: RunOptions, *, quiet: bool, as_json: b
         there = replace(of_device(device, engine=options.engine), architecture=built_for)
         for network in loaded:
             plan_network(network, protocol=options.protocol, environment=there)
+        # Plans of other engines are of one pass, the one that the outputs need.
+        options = replace(options, repeats=0)
     records = run_with_progress(loaded, options, quiet=quiet)
     rows = []
     for network, record in zip(loaded, records, strict=True):
@@ -248,6 +250,8 @@ def _print(rows: Sequence[dict[str, Any]], plans: Sequence[Plan], *, in_full: bo
     usable_bytes, reserve_bytes = rows[0]["usable_bytes"], rows[0]["reserve_bytes"]
     if reserve_bytes:
         out.print(f"Usable: {usable_memory(usable_bytes, reserve_bytes)}.")
+    if not plans[0].environment.is_caffe:
+        out.print("Planned for one pass; later ones can take more.")
     for name, row, planned in zip(names_of(rows), rows, plans, strict=True):
         if in_full or {"changes", "max_batch", "max_input"} & row.keys():
             print_details(name, row, planned.steps, out)

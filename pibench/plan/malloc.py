@@ -29,7 +29,7 @@ class Block:
 
     `start` is an offset into the heap, or -1 for a mapped block (mmap). `chunk_bytes` includes
     malloc's header. `resident_bytes` is counted only for mapped blocks, since pages of the heap
-    belong to neighbours too.
+    belong to neighbours too; there it is what was written of a block that is not written whole.
     """
 
     __slots__ = ("chunk_bytes", "is_written", "resident_bytes", "start")
@@ -121,7 +121,9 @@ class Heap:
                 self._grow(resident - block.resident_bytes)
                 block.resident_bytes = resident
         else:
-            self._touch(block.start, block.start + min(size_bytes + 16, block.chunk_bytes))
+            written = min(size_bytes + 16, block.chunk_bytes)
+            self._touch(block.start, block.start + written)
+            block.resident_bytes = max(block.resident_bytes, written)
 
     def pass_through(self, size_bytes: int, touched_bytes: int) -> None:
         """Allocate, write the start and free: only the touched pages remain."""

@@ -64,7 +64,8 @@ def _lines(found: Check, answer: Mapping[str, Any], width: int | None) -> list[s
     room = answer["headroom_bytes"]
     rest = f"{mib(room)} MiB are left" if room >= 0 else f"{mib(-room)} MiB are missing"
     peak = f"{mib(answer['peak_rss_bytes'])} of {mib(answer['usable_bytes'])} MiB; {rest}"
-    run = f"{answer['protocol']}, batch {answer['batch']}"
+    one_pass = "" if found.planned.environment.is_caffe else ", one pass"
+    run = f"{answer['protocol']}{one_pass}, batch {answer['batch']}"
     if reserve_bytes := answer["reserve_bytes"]:
         run += f"; {mib(reserve_bytes, 1)} MiB{preset(reserve_bytes)} are for other programs"
     facts = [("memory", f"{peak}, band ±{mib(answer['band_bytes'])}; {run}")]

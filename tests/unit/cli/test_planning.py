@@ -11,8 +11,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from pibench import networks
+from pibench.cli import run
 from pibench.crosscheck import planned as comparing
 from pibench.devices import load as device
+from pibench.errors import HostError
 from pibench.plan.environment import of_device
 from pibench.plan.planner import plan
 from pibench.records.schema import Evidence, GuestEnvironment, Record
@@ -21,6 +23,7 @@ from tests.wild.forks import FORKED
 from tests.wild.networks import WILD
 
 if TYPE_CHECKING:
+    from pibench.runner.options import RunOptions
     from tests.unit.cli.conftest import Pibench
 
 PI = device("rpi3b")
@@ -424,6 +427,30 @@ def test_wrong_shapes_are_one_line(
     path.write_text(PYTHON)
     more = [word for one in given for word in ([one] if one[0] == "-" else ["--shape", one])]
     assert problem in pibench("plan", str(path), *more, code=2).err
+
+
+@pytest.mark.parametrize(("engine", "repeats"), [("caffe", 5), ("opencv", 0), ("ncnn", 0)])
+def test_a_check_runs_as_many_passes_as_the_plan_is_of(
+    pibench: Pibench, monkeypatch: pytest.MonkeyPatch, engine: str, repeats: int
+) -> None:
+    asked: list[RunOptions] = []
+
+    def stop(_: object, options: RunOptions, **__: object) -> None:
+        asked.append(options)
+        raise HostError("nothing runs here")
+
+    monkeypatch.setattr(run, "run_with_progress", stop)
+    words = ("--engine", engine, "--protocol", "inference", "--target", "vm", "--check")
+    pibench("plan", "SqueezeNet V1.1", *words, code=3)
+    assert [options.repeats for options in asked] == [repeats]
+
+
+def test_a_plan_of_another_engine_names_the_pass_that_it_is_of(pibench: Pibench) -> None:
+    line = "Planned for one pass; later ones can take more."
+    assert line in pibench("plan", "NIN", "--engine", "ncnn").out
+    assert line not in pibench("plan", "NIN", "--protocol", "inference").out
+    assert "; inference, one pass, batch 1" in pibench("check", "NIN", "--engine", "opencv").out
+    assert "; inference, batch 1" in pibench("check", "NIN", "--protocol", "inference").out
 
 
 def test_a_python_layer_is_not_run(pibench: Pibench, tmp_path: Path) -> None:

@@ -135,12 +135,109 @@ layer { name: "f3" type: "InnerProduct" bottom: "p2" top: "f3"
   inner_product_param { num_output: 2 } }
 layer { name: "prob" type: "Softmax" bottom: "f3" top: "prob" }
 """
+END = """
+layer {{ name: "gp" type: "Pooling" bottom: "{bottom}" top: "gp"
+  pooling_param {{ pool: AVE global_pooling: true }} }}
+layer {{ name: "fc" type: "InnerProduct" bottom: "gp" top: "fc"
+  inner_product_param {{ num_output: 10 }} }}
+layer {{ name: "prob" type: "Softmax" bottom: "fc" top: "prob" }}
+"""
+# Squares and their sums for LRN, which reads channels one after another.
+NORMALIZED = """
+input: "data" input_shape { dim: 1 dim: 1 dim: 1080 dim: 1920 }
+layer { name: "c1" type: "Convolution" bottom: "data" top: "c1"
+  convolution_param { num_output: 16 kernel_size: 7 stride: 4 pad: 3 } }
+layer { name: "n1" type: "LRN" bottom: "c1" top: "n1" lrn_param { local_size: 5 } }
+layer { name: "p1" type: "Pooling" bottom: "n1" top: "p1"
+  pooling_param { pool: MAX kernel_size: 2 stride: 2 } }
+layer { name: "c2" type: "Convolution" bottom: "p1" top: "c2"
+  convolution_param { num_output: 32 kernel_size: 3 stride: 2 pad: 1 } }
+""" + END.format(bottom="c2")
+# A convolution that is computed as it is, and one that is unrolled.
+DILATED = """
+input: "data" input_shape { dim: 1 dim: 3 dim: 1200 dim: 1600 }
+layer { name: "p0" type: "Pooling" bottom: "data" top: "p0"
+  pooling_param { pool: AVE kernel_size: 2 stride: 2 } }
+layer { name: "c1" type: "Convolution" bottom: "p0" top: "c1"
+  convolution_param { num_output: 12 kernel_size: 9 stride: 4 pad: 4 } }
+layer { name: "r1" type: "ReLU" bottom: "c1" top: "c1" }
+layer { name: "c2" type: "Convolution" bottom: "c1" top: "c2"
+  convolution_param { num_output: 20 kernel_size: 3 pad: 2 dilation: 2 } }
+""" + END.format(bottom="c2")
+# Groups of 10 channels, which ncnn unpacks, each by Winograd's transform.
+GROUPED = """
+input: "data" input_shape { dim: 1 dim: 3 dim: 600 dim: 1920 }
+layer { name: "c1" type: "Convolution" bottom: "data" top: "c1"
+  convolution_param { num_output: 20 kernel_size: 3 stride: 2 pad: 1 } }
+layer { name: "bn" type: "BatchNorm" bottom: "c1" top: "bn" }
+layer { name: "sc" type: "Scale" bottom: "bn" top: "sc" scale_param { bias_term: true } }
+layer { name: "r1" type: "ReLU" bottom: "sc" top: "sc" }
+layer { name: "g1" type: "Convolution" bottom: "sc" top: "g1"
+  convolution_param { num_output: 20 kernel_size: 3 pad: 1 group: 2 } }
+layer { name: "c2" type: "Convolution" bottom: "g1" top: "c2"
+  convolution_param { num_output: 40 kernel_size: 1 stride: 2 } }
+""" + END.format(bottom="c2")
+# The file has the second branch of the sum first; ncnn computes the first one first.
+BRANCHED = """
+input: "data" input_shape { dim: 1 dim: 3 dim: 800 dim: 800 }
+layer { name: "c1" type: "Convolution" bottom: "data" top: "c1"
+  convolution_param { num_output: 16 kernel_size: 7 stride: 4 pad: 3 } }
+layer { name: "r1" type: "ReLU" bottom: "c1" top: "c1" }
+layer { name: "b1" type: "Convolution" bottom: "c1" top: "b1"
+  convolution_param { num_output: 8 kernel_size: 1 } }
+layer { name: "b2" type: "Convolution" bottom: "b1" top: "b2"
+  convolution_param { num_output: 16 kernel_size: 3 pad: 1 } }
+layer { name: "a1" type: "Convolution" bottom: "c1" top: "a1"
+  convolution_param { num_output: 16 kernel_size: 1 } }
+layer { name: "e" type: "Eltwise" bottom: "a1" bottom: "b2" top: "e" }
+layer { name: "re" type: "ReLU" bottom: "e" top: "e" }
+layer { name: "cc" type: "Concat" bottom: "e" bottom: "c1" top: "cc" }
+layer { name: "c3" type: "Convolution" bottom: "cc" top: "c3"
+  convolution_param { num_output: 24 kernel_size: 3 stride: 2 pad: 1 } }
+""" + END.format(bottom="c3")
+
+# Three images as outputs: the program has ncnn's copy of one until it has that of the next.
+OUTPUTS = """
+input: "data" input_shape { dim: 1 dim: 3 dim: 480 dim: 640 }
+layer { name: "c1" type: "Convolution" bottom: "data" top: "c1"
+  convolution_param { num_output: 16 kernel_size: 3 pad: 1 } }
+layer { name: "r1" type: "ReLU" bottom: "c1" top: "c1" }
+layer { name: "a" type: "Convolution" bottom: "c1" top: "a"
+  convolution_param { num_output: 8 kernel_size: 3 pad: 1 } }
+layer { name: "b" type: "Convolution" bottom: "c1" top: "b"
+  convolution_param { num_output: 5 kernel_size: 1 } }
+layer { name: "p" type: "Pooling" bottom: "c1" top: "p"
+  pooling_param { pool: MAX kernel_size: 2 stride: 2 } }
+layer { name: "c" type: "Convolution" bottom: "p" top: "c"
+  convolution_param { num_output: 12 kernel_size: 3 pad: 1 } }
+"""
+# A second thread has 2 of 10 rows of a product, and two have none.
+JOINED = """
+input: "data" input_shape { dim: 1 dim: 3 dim: 540 dim: 960 }
+layer { name: "c1" type: "Convolution" bottom: "data" top: "c1"
+  convolution_param { num_output: 16 kernel_size: 3 stride: 2 pad: 1 } }
+layer { name: "r1" type: "ReLU" bottom: "c1" top: "c1" }
+layer { name: "a" type: "Convolution" bottom: "c1" top: "a"
+  convolution_param { num_output: 6 kernel_size: 1 } }
+layer { name: "b" type: "Convolution" bottom: "c1" top: "b"
+  convolution_param { num_output: 10 kernel_size: 3 pad: 1 } }
+layer { name: "cc" type: "Concat" bottom: "a" bottom: "b" top: "cc" }
+layer { name: "c2" type: "Convolution" bottom: "cc" top: "c2"
+  convolution_param { num_output: 16 kernel_size: 3 stride: 2 pad: 1 } }
+""" + END.format(bottom="c2")
 
 
 @pytest.mark.parametrize(
     ("text", "engine", "peak_bytes"),
     [
         (LARGE_IMAGE, "opencv", 224_428_032),
+        (LARGE_IMAGE, "ncnn", 423_563_264),
+        (NORMALIZED, "ncnn", 77_479_936),
+        (DILATED, "ncnn", 112_652_288),
+        (GROUPED, "ncnn", 237_666_304),
+        (BRANCHED, "ncnn", 97_939_456),
+        (OUTPUTS, "ncnn", 208_826_368),
+        (JOINED, "ncnn", 118_894_592),
         (SEGMENTATION, "ncnn", 78_413_824),
         (SEGMENTATION, "opencv", 80_433_152),
         (SEGMENTATION, "opencv==4.5.1", 76_128_256),
@@ -152,12 +249,32 @@ layer { name: "prob" type: "Softmax" bottom: "f3" top: "prob" }
         (SKIPPED, "ncnn", 109_178_880),
     ],
 )
-def test_an_image_as_output_is_planned_as_measured(
+def test_images_are_planned_as_measured(
     tmp_path: Path, text: str, engine: str, peak_bytes: int
 ) -> None:
     (tmp_path / "net.prototxt").write_text(text)
     found = planned(str(tmp_path / "net.prototxt"), engine)
     assert found.peak_rss_bytes == pytest.approx(peak_bytes, rel=found.program.worst_error)
+
+
+def test_ncnn_frees_its_copy_of_an_image_and_no_other_blob_gets_it(tmp_path: Path) -> None:
+    (tmp_path / "net.prototxt").write_text(LARGE_IMAGE)
+    found = planned(str(tmp_path / "net.prototxt"), "ncnn")
+    image_bytes = 4 * 3 * 1080 * 1920
+    # The pooling after the first convolution would have room in the copy. It gets new memory, and
+    # with that the second convolution has the peak: the program's array is still there.
+    assert (found.peak_step.phase, found.peak_step.layer) == ("forward", "c2")
+    sizes = {(one.layer, one.kind): one.size_bytes for one in found.allocations}
+    assert sizes["input", "input"] == pytest.approx(image_bytes, rel=0.001)
+    assert ("input", "activation") not in sizes
+    assert sizes["p1", "activation"] == pytest.approx(4 * 48 * 269 * 479, rel=0.001)
+
+
+def test_ncnn_computes_one_branch_after_another(tmp_path: Path) -> None:
+    (tmp_path / "net.prototxt").write_text(BRANCHED)
+    found = planned(str(tmp_path / "net.prototxt"), "ncnn")
+    layers = [step.layer for step in found.steps if step.phase == "forward"]
+    assert layers.index("a1") < layers.index("b1") < layers.index("b2") < layers.index("e")
 
 
 def written(folder: Path, *, batch: int = 1, more: str = "", product: str = "") -> str:
