@@ -119,7 +119,8 @@ class ContainerTarget(ConfinedTarget):
         ]
         those = {piece.id for part in together for piece in part}
         alone = [piece for piece in work if piece.id not in those]
-        return [*super()._parts(alone, at_once), *together]
+        # What takes longest first: single networks fill the gaps at the end.
+        return [*together, *super()._parts(alone, at_once)]
 
     def _run_part(
         self, part: Sequence[Job], stopping: threading.Event, *, observe: Observer, watch: Watcher
