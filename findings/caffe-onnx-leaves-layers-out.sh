@@ -39,7 +39,8 @@ def convert(layers, image, weights=None):
     """Return the output of the ONNX model for an image; the first layer has the weights, where there are any."""
     dimensions = " ".join(f"dim: {size}" for size in image.shape)
     network = caffe_upsample_pb2.NetParameter()
-    text_format.Merge(f'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ {dimensions} }} }} }} {layers}', network)
+    shape = f"input_param {{ shape {{ {dimensions} }} }}"
+    text_format.Merge(f'layer {{ name: "data" type: "Input" top: "data" {shape} }} {layers}', network)
     trained = caffe_upsample_pb2.NetParameter()
     trained.CopyFrom(network)
     if weights is not None:
@@ -54,7 +55,8 @@ def convert(layers, image, weights=None):
 
 
 def convolution(parameters):
-    return f'layer {{ name: "a" type: "Convolution" bottom: "data" top: "a" convolution_param {{ num_output: 1 bias_term: false {parameters} }} }}'
+    parameters = f"convolution_param {{ num_output: 1 bias_term: false {parameters} }}"
+    return f'layer {{ name: "a" type: "Convolution" bottom: "data" top: "a" {parameters} }}'
 
 
 def pooling(parameters):
@@ -74,13 +76,15 @@ for kind, parameters, image in [
         seen = convert(convolution("kernel_size: 1") + layer, image, one)
         print(f"{kind}, bottom a, top {top}, of {image.ravel().tolist()}: {seen.ravel().tolist()}")
         assert np.array_equal(seen, image), "the layer is not left out now"
-    layer = f'layer {{ name: "x" type: "{kind}" bottom: "a" top: "a" {parameters} }} layer {{ name: "r" type: "ReLU" bottom: "a" top: "r" }}'
+    layer = f'layer {{ name: "x" type: "{kind}" bottom: "a" top: "a" {parameters} }}'
+    layer += ' layer { name: "r" type: "ReLU" bottom: "a" top: "r" }'
     assert np.array_equal(convert(convolution("kernel_size: 1") + layer, row, one), row), "the layer in place is not left out now"
 seen = convert(convolution("kernel_size: 3 stride_h: 2 stride_w: 2"), square(9), np.ones((1, 1, 3, 3), np.float32))
 print("stride_h and stride_w 2:", seen.shape)
 assert seen.shape == (1, 1, 7, 7), "the strides are read now"
 for parameters, size, shape, first in [
-    ("pool: AVE kernel_size: 3 stride: 2 pad: 1", 5, 3, 4), ("kernel_size: 3 stride: 3", 7, 2, 17), ("kernel_size: 3 stride: 2", 8, 4, 19),
+    ("pool: AVE kernel_size: 3 stride: 2 pad: 1", 5, 3, 4), ("kernel_size: 3 stride: 3", 7, 2, 17),
+    ("kernel_size: 3 stride: 2", 8, 4, 19),
 ]:
     seen = convert(pooling(parameters), square(size))
     print(f"{parameters}, of {size} x {size}: {seen.shape}, first {seen.ravel()[0]:g}")

@@ -18,7 +18,8 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet --disable-pip-version-check emx-onnx-cgen==1.4.0 onnx==1.23.2 onnxruntime==1.32.0 numpy==2.4.6
+"$folder/venv/bin/pip" install --quiet --disable-pip-version-check emx-onnx-cgen==1.4.0 onnx==1.23.2 \
+    onnxruntime==1.32.0 numpy==2.4.6
 cd "$folder"
 venv/bin/python - <<'PROGRAM'
 import subprocess

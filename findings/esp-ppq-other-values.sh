@@ -55,7 +55,8 @@ def check(label, operator, x, right, ppq, *constants, **attributes):
     onnx.checker.check_model(model)
     onnx.save(model, "net.onnx")
     expected = onnxruntime.InferenceSession("net.onnx").run(None, {"x": x})[0].ravel().astype(float)
-    seen = TorchExecutor(load_onnx_graph("net.onnx"), device="cpu").forward({"x": torch.from_numpy(x)})[0].numpy().ravel().astype(float)
+    executor = TorchExecutor(load_onnx_graph("net.onnx"), device="cpu")
+    seen = executor.forward({"x": torch.from_numpy(x)})[0].numpy().ravel().astype(float)
     print(f"FIGURE {label}: right {np.round(expected, 2).tolist()}, ESP-PPQ {np.round(seen, 2).tolist()}")
     assert np.allclose(expected[: len(right)], right, atol=0.01), "ONNX Runtime computes something else"
     assert np.allclose(seen[: len(ppq)], ppq, atol=0.01), "ESP-PPQ computes something else now"
@@ -78,6 +79,7 @@ check("SpaceToDepth", "SpaceToDepth", np.arange(1, 9, dtype=np.float32).reshape(
       blocksize=2)
 check("LogSoftmax", "LogSoftmax", row(0, 50, 200), [-200, -150, 0], [-INFINITY, -INFINITY, 0])
 weights = np.random.RandomState(0).randn(1, 8, 1).astype(np.float32), np.random.RandomState(0).randn(1, 8, 2).astype(np.float32)
-check("LSTM", "LSTM", np.array([1, 2, 3], np.float32).reshape(3, 1, 1), [0.17, -0.06], [0.41, -0.08], *weights, hidden_size=2, clip=0.5)
+check("LSTM", "LSTM", np.array([1, 2, 3], np.float32).reshape(3, 1, 1), [0.17, -0.06], [0.41, -0.08], *weights,
+      hidden_size=2, clip=0.5)
 PROGRAM
 grep FIGURE log

@@ -86,7 +86,8 @@ def measured(what):
     """Return the MiB of memusage's heap peak, of that with -m, and of the peak RSS."""
     figures = []
     for options in ([], ["-m"]):
-        run = subprocess.run(["tools/usr/bin/memusage", *options, "venv/bin/python", "run.py", what], capture_output=True, text=True)
+        command = ["tools/usr/bin/memusage", *options, "venv/bin/python", "run.py", what]
+        run = subprocess.run(command, capture_output=True, text=True)
         assert run.returncode == 0, run.stderr
         figures.append(int(re.search(r"heap peak: (\d+)", run.stderr)[1]) / 2**20)
     return np.array([*figures, float(run.stdout.split("VmHWM")[1])])

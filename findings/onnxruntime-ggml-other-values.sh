@@ -20,7 +20,8 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet --disable-pip-version-check onnxruntime-ggml==0.2.0 onnxruntime==1.30.0 onnx==1.23.2 numpy==2.4.6
+"$folder/venv/bin/pip" install --quiet --disable-pip-version-check onnxruntime-ggml==0.2.0 \
+    onnxruntime==1.30.0 onnx==1.23.2 numpy==2.4.6
 cd "$folder"
 venv/bin/python - 2>errors <<'PROGRAM' || { cat errors >&2; exit 1; }
 import numpy as np

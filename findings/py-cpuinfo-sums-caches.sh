@@ -24,7 +24,10 @@ apt-get download --quiet util-linux >/dev/null 2>&1
 dpkg-deb -x util-linux_*.deb tools
 tools/usr/bin/lscpu --version
 mkdir bin
-printf '#!/bin/sh\nexec "%s/tools/usr/bin/lscpu" --sysroot "$BOARD" "$@"\n' "$folder" >bin/lscpu
+cat >bin/lscpu <<WRAPPER
+#!/bin/sh
+exec "$folder/tools/usr/bin/lscpu" --sysroot "\$BOARD" "\$@"
+WRAPPER
 chmod +x bin/lscpu
 # Write /proc and /sys of a board: its name, the core's part number, MHz, and the sizes of L1d, L1i and L2 in KiB.
 board() {

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Debian 12's smem cannot read what its smemcap has captured on a board, and prints nothing, with success, for a missing folder.
 #
-# Guess: `smemcap >capture.tar` on the device and `smem -S capture.tar` on a PC, as the manual has it, list the memory of the device's
-# processes; a source that is not there is an error.
+# Guess: `smemcap >capture.tar` on the device and `smem -S capture.tar` on a PC, as the manual has it, list the memory of the
+# device's processes; a source that is not there is an error.
 # Seen with Debian 12's smem and smemcap 1.5-2, Python 3.11:
 #   smem                             a list of this machine's processes
 #   smemcap >capture.tar             some MiB, exit status 0
@@ -23,9 +23,9 @@ for package in *.deb; do dpkg-deb -x "$package" tools; done
 ls -- *.deb
 smem=tools/usr/bin/smem
 fields="pid command uss pss rss"
-python3 -c 'import time; memory = b"x" * (64 << 20); time.sleep(60)' held &
-held=$!
-trap 'kill "$held"; rm -rf "$folder"' EXIT
+python3 -c 'import time; memory = b"x" * (64 << 20); time.sleep(60)' &
+process=$!
+trap 'kill "$process"; rm -rf "$folder"' EXIT
 sleep 1
 "$smem" -c "$fields" -P "64 << 20" | tee live
 tools/usr/bin/smemcap >capture.tar
@@ -44,6 +44,6 @@ for source in plain nowhere; do
     [ ! -s "$source.log" ]
 done
 "$smem" -S whole -c "$fields" -P "64 << 20" | tee whole.log
-grep -q " $held " live
-grep -q " $held " whole.log
-awk -v pid="$held" '$1 == pid && $(NF - 1) > 65536 { found = 1 } END { exit !found }' whole.log
+for list in live whole.log; do
+    awk -v pid="$process" '$1 == pid && $(NF - 1) > 65536 { found = 1 } END { exit !found }' "$list"
+done

@@ -15,8 +15,8 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
-apt-get download --quiet stress stress-ng libapparmor1 libbsd0 libegl1 libgbm1 libgles2 libipsec-mb1 libjpeg62-turbo libjudydebian1 \
-    libkmod2 libsctp1 libxxhash0 libglvnd0 libdrm2 libwayland-server0 libexpat1 libxcb-randr0 libxcb1 libxau6 libxdmcp6 libmd0 \
+apt-get download --quiet stress stress-ng libapparmor1 libbsd0 libegl1 libgbm1 libgles2 libipsec-mb1 libjpeg62-turbo \
+    libjudydebian1 libkmod2 libsctp1 libxxhash0 libglvnd0 libdrm2 libwayland-server0 libexpat1 libxcb-randr0 libxcb1 libxau6 libxdmcp6 libmd0 \
     liblzma5 libzstd1 >/dev/null 2>&1
 for package in *.deb; do dpkg-deb -x "$package" tools; done
 ls stress_*.deb stress-ng_*.deb
