@@ -13,8 +13,8 @@
 #     ncnn                                                     0          0         400
 # memusage replaces malloc, calloc, realloc and free, and with -m mmap and its relatives. The other functions stay glibc's, which
 # maps large blocks inside itself, where -m does not see it. ncnn takes all of its memory from posix_memalign, for the
-# alignment of vectors, ONNX Runtime two thirds. No warning is printed. Measure VmHWM, or use a tool that knows these
-# functions (heaptrack, memray).
+# alignment of vectors; of ONNX Runtime's memory a third is counted. No warning is printed. Measure VmHWM, or use a tool that
+# knows these functions (heaptrack, memray).
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

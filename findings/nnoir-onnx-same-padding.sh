@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nnoir-onnx, a converter for engines on the Raspberry Pi, takes SAME_UPPER for SAME_LOWER and the reverse, and drops ceil_mode.
+# nnoir-onnx takes SAME_UPPER for SAME_LOWER and the reverse, and drops the ceil_mode of an average.
 #
 # Guess: what the converter does not know it refuses, as it refuses ceil_mode for MaxPool, ConvTranspose and LogSoftmax; the
 # padding of most networks that were TensorFlow's is not among that.

@@ -11,9 +11,9 @@
 #   l1_data_cache_size              131,072                       131,072
 #   l1_instruction_cache_size       131,072                       196,608: 48K for each core
 #   l2_cache_size, of all cores     524,288                       1,048,576
-# lscpu prints the sum with the number of instances behind it, which py-cpuinfo drops. Before util-linux 2.34 lscpu printed the size
-# of one cache, so that an older system has 32,768 for the same board. Blocks of a matrix product, or of im2col's
-# columns, that are sized for this cache are four times too large for it.
+# lscpu prints the sum with the number of instances behind it, which py-cpuinfo drops; the field's name does not change with it.
+# Blocks of a matrix product, or of im2col's columns, that are sized for this cache are four times too large for it. Read
+# /sys/devices/system/cpu/cpu0/cache instead.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
