@@ -10,7 +10,8 @@ each, their ratios, whether the verdicts are the same, and the peaks that both m
 Images are not timed: each is built, or found in the cache by its key, by an untimed run. Both
 builds use the same cache unless `--cache FOLDER` gives each a folder of its own there. Processor
 time is that of all processes that pibench started and waited for, QEMU included. A container's
-processes belong to the Engine and are not in it: for that target the wall time counts.
+processes belong to the Engine and are not in it: for that target the wall time counts. The first
+round of this tree also measures the twin's peaks of networks that do not fit; it keeps them.
 """
 
 from __future__ import annotations
