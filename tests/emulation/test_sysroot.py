@@ -123,8 +123,8 @@ def test_a_forked_network_has_the_memory_of_one_that_was_started_by_itself(build
     for pair in outcomes.values():
         charged = [int((one.result or {})["cgroup_memory"]["peak"]) for one in pair]
         assert len(charged) == 2
-        # The kernel charges 64 pages ahead on each CPU.
-        assert charged[0] == pytest.approx(charged[1], abs=0.75 * MIB)
+        # The peaks may differ as above, and the kernel charges 64 pages ahead on each of two CPUs.
+        assert charged[0] == pytest.approx(charged[1], abs=(0.6 + 0.5) * MIB)
 
 
 def test_both_ways_measure_the_same(builder) -> None:
