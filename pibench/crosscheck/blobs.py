@@ -146,7 +146,7 @@ def _compare_outputs(a: OutputBlob, b: OutputBlob, tolerance: Tolerance) -> Blob
     why = _unlike(a, b, equal_nan=tolerance.equal_nan)
     if why:
         return BlobComparison(name=a.name, agrees=False, why=why)
-    if any(one.values is not None and _decoded(one) is None for one in (a, b)):
+    if (a.values is not None and values[0] is None) or (b.values is not None and values[1] is None):
         # Summaries may be of other values than what was damaged.
         why = "the recorded values are damaged: not base64, or not as many as the shape has"
         return BlobComparison(name=a.name, agrees=None, why=why)

@@ -195,11 +195,12 @@ def _fold_blobs(
     mean, variance, factor = (_values(blob) for blob in stored[found.norm.name].blobs)
     share = 1 / factor[0] if factor[0] else 0.0
     eps = found.norm.batch_norm_param.eps
-    if min(variance, default=0.0) * share + eps < 0:
+    spread = [one * share + eps for one in variance]
+    if any(one < 0 for one in spread):
         warnings.warn(
             f"{found.norm.name}: a variance below 0 makes its values NaN, as in Caffe", stacklevel=2
         )
-    gain = [_reciprocal_root(one * share + eps) for one in variance]
+    gain = [_reciprocal_root(one) for one in spread]
     shift = [-one * share * by for one, by in zip(mean, gain, strict=True)]
     if found.scale is not None:
         factors, *shifts = (_values(blob) for blob in stored[found.scale.name].blobs)

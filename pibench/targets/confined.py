@@ -210,10 +210,9 @@ class ConfinedTarget(ABC):
         )
         run_part = partial(self._run_part, observe=serialised(observe), watch=watch)
         self._turns = Turns(at_once)
-        parts = self._parts(work, at_once)
-        pooled(parts, at_once if at_once == 1 else 2 * at_once, run_part)
+        pooled(self._parts(work), at_once if at_once == 1 else 2 * at_once, run_part)
 
-    def _parts(self, work: Sequence[Job], at_once: int) -> list[list[Job]]:  # noqa: ARG002
+    def _parts(self, work: Sequence[Job]) -> list[list[Job]]:
         """Return what one probe runs each, in the order of starting: a piece by itself."""
         return [[piece] for piece in largest_first(work)]
 

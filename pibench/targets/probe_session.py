@@ -11,6 +11,7 @@ import binascii
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import selectors
@@ -38,6 +39,7 @@ SILENCE_DEADLINE_S: Final = 180.0
 """The longest silence accepted: the probe sends an event every five seconds."""
 ATTEMPTS: Final = 2
 """A probe may die once without evidence: the network in flight is then tried again."""
+_VALUE_BYTES: Final = 4
 LARGEST_BYTES: Final = 1 << 30
 """How much of this machine's memory all dumped blobs of one run may use."""
 _FRAME = re.compile(rb"PIBENCH ([0-9a-f]{8}) (\{.*\})\r?$")
@@ -319,7 +321,7 @@ class _Part:
         if hashlib.sha256(self.content).hexdigest() != piece.get("sha256"):
             return None
         try:
-            return KeptBlob(
+            blob = KeptBlob(
                 index=int(piece["index"]),
                 layer=str(piece["layer"]),
                 name=str(piece["name"]),
@@ -328,6 +330,7 @@ class _Part:
             )
         except (KeyError, TypeError, ValueError):
             return None
+        return blob if len(blob.content) == _VALUE_BYTES * math.prod(blob.shape) else None
 
 
 def _ignore(_: object) -> None:

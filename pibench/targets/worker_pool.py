@@ -101,6 +101,7 @@ class Turns:
     """Lets a number of networks run at once; others wait, prepared and not yet started."""
 
     def __init__(self, at_once: int) -> None:
+        self.at_once = at_once
         self._free = threading.BoundedSemaphore(at_once)
 
     @contextlib.contextmanager

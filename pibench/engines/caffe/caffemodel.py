@@ -476,8 +476,7 @@ def _drawn(key: str, size: int, deviation: float) -> bytes:
     """Return `size` random values with that standard deviation, as float32.
 
     Of each value's three random bytes one chooses a level, which gives sign, exponent and the first
-    seven bits of the significand; two are its other bits. All are made at once, in half the time of
-    a generator of normal numbers, and need no other package. SHAKE128 (FIPS 202) makes the bytes.
+    seven bits of the significand; two are its other bits. SHAKE128 (FIPS 202) makes the bytes.
     """
     random = hashlib.shake_128(key.encode()).digest(3 * size)
     levels = struct.pack("<256f", *(level * deviation for level in _levels()))

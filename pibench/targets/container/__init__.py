@@ -100,7 +100,7 @@ class ContainerTarget(ConfinedTarget):
     def _forks(self) -> bool:
         return True
 
-    def _parts(self, work: Sequence[Job], at_once: int) -> list[list[Job]]:
+    def _parts(self, work: Sequence[Job]) -> list[list[Job]]:
         """Return each piece by itself, but those together that fit and can be forked.
 
         What a piece takes is a guess here: one that does not end well among others runs again,
@@ -114,13 +114,13 @@ class ContainerTarget(ConfinedTarget):
         together = [
             part
             for kind, pieces in kinds.items()
-            if len(pieces) > at_once and self._overheads[kind].baseline.get("forks")
-            for part in partition(pieces, at_once)
+            if len(pieces) > self._turns.at_once and self._overheads[kind].baseline.get("forks")
+            for part in partition(pieces, self._turns.at_once)
         ]
         those = {piece.id for part in together for piece in part}
         alone = [piece for piece in work if piece.id not in those]
         # What takes longest first: single networks fill the gaps at the end.
-        return [*together, *super()._parts(alone, at_once)]
+        return [*together, *super()._parts(alone)]
 
     def _run_part(
         self, part: Sequence[Job], stopping: threading.Event, *, observe: Observer, watch: Watcher
@@ -293,10 +293,8 @@ def attesting(session: ProbeSession, limits: Limits, *, emulated: bool) -> Calla
 
 
 def _ended_well(result: dict[str, Any]) -> bool:
-    """Return whether a network ended by itself, with nothing killed in its container until then."""
-    return result.get("exit_status") == 0 and not int(
-        (result.get("cgroup_memory") or {}).get("oom_kill") or 0
-    )
+    """Return whether a network ended by itself, and nothing was killed in its container then."""
+    return result.get("exit_status") == 0 and not result.get("cgroup_oom_kills")
 
 
 def _ran_out_of_memory(result: dict[str, Any] | None) -> bool:
