@@ -127,11 +127,13 @@ def test_doubles_come_before_floats(tmp_path: Path) -> None:
             ]
 
 
-def test_a_variance_that_cannot_be_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("variance", "factor"), [(-1.0, 1.0), (1.0, -1.0)])
+def test_a_variance_that_cannot_be_is_named(tmp_path: Path, variance: float, factor: float) -> None:
     network = load(tmp_path, DENSE)
     weights = caffemodel.seeded_weights(network.net)
     norm = next(layer for layer in weights.layer if layer.name == "bn")
-    norm.blobs[1].data[:] = [-1.0, 0.0, 1.0]
+    norm.blobs[1].data[:] = [variance, 0.0, -variance]
+    norm.blobs[2].data[:] = [factor]
     with pytest.warns(UserWarning, match="bn: a variance below 0 makes its values NaN"):
         folded = fold_bn.fold_weights(network.net, weights)
     (layer,) = [layer for layer in folded.layer if layer.blobs]

@@ -54,6 +54,14 @@ def test_a_blob_of_several_pieces_without_one_is_none() -> None:
         assert collector.take_all() == ()
 
 
+def test_a_blob_with_a_shape_that_its_values_do_not_fill_is_none() -> None:
+    (piece,) = pieces(np.arange(6, dtype=np.float32))
+    for shape, blobs in (([2, 3], 1), ([2, 2], 0), ([], 0)):
+        collector = BlobCollector()
+        collector.add({**piece, "shape": shape})
+        assert len(collector.take_all()) == blobs
+
+
 def test_a_run_that_is_tried_again_starts_from_the_beginning() -> None:
     data = np.arange(200_000, dtype=np.float32)
     collector = BlobCollector()
