@@ -57,7 +57,7 @@ install() {
     "$here/scripts/install-system-packages.sh" first "$packages"
     "$here/scripts/install-system-packages.sh" rest "$packages" &
     local others=$!
-    python3 -m venv "$venv"
+    python3 -m venv --without-pip "$venv"
     "$venv/bin/python" "$here/scripts/install_packages.py" "$here${extras:+[$extras]}"
     "$venv/bin/pibench" --version
     if [ -n "$image" ] && [ "${engine:-caffe}" = caffe ] && ! "$venv/bin/pibench" image build "$image" >/dev/null; then

@@ -57,13 +57,23 @@ def wheel(folder: Path) -> None:
 
 
 def test_a_package_comes_from_where_pip_is_configured_to_look(tmp_path: Path) -> None:
-    """By uv where the environment has it, and by pip where uv cannot be had."""
+    """uv, which does not read pip's configuration, was told where to look: it installed."""
     wheel(tmp_path)
     target = tmp_path / "target"
     env = os.environ | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
     command = [sys.executable, str(SCRIPT), "--target", str(target), "toy"]
     subprocess.run(command, env=env, check=True)
-    assert (target / "toy.py").exists()
+    assert (target / "toy-1.0.dist-info/INSTALLER").read_text() == "uv"
+
+
+def test_an_environment_without_pip_uses_the_wheel_of_python_itself(tmp_path: Path) -> None:
+    """There is no uv where the settings look, so what installed the package is pip."""
+    wheel(tmp_path)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    env = os.environ | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
+    subprocess.run([tmp_path / "venv/bin/python", str(SCRIPT), "toy"], env=env, check=True)
+    (installed,) = (tmp_path / "venv").glob("lib/python*/site-packages/toy-1.0.dist-info")
+    assert (installed / "INSTALLER").read_text().strip() == "pip"
 
 
 def test_a_package_that_does_not_exist_ends_with_the_error_of_pip(tmp_path: Path) -> None:
