@@ -13,6 +13,8 @@ import shlex
 import subprocess
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -117,18 +119,23 @@ class VmTarget:
         self._accelerator = accelerator_for({job.compute for job in work})
         image = self.builder.vm()
         self._image = image.content
-        self._blas = libraries_for(self.builder, "arm64", work, forks=True)
-        if self._restores:
-            self._snapshot = snapshot.ensure(
-                self._kind,
-                self.device,
-                self._files(Path(), self._image / "root.ext4", Path()),
-                self._accelerator,
-                qemu_version=self._qemu_version,
-                vm=image,
-                programs=GUEST_PROGRAMS,
-                save=self._save,
+        # The libraries are compiled while the guest that is kept boots.
+        with ThreadPoolExecutor() as pool, process.stopped_together():
+            libraries = pool.submit(
+                copy_context().run, libraries_for, self.builder, "arm64", work, forks=True
             )
+            if self._restores:
+                self._snapshot = snapshot.ensure(
+                    self._kind,
+                    self.device,
+                    self._files(Path(), self._image / "root.ext4", Path()),
+                    self._accelerator,
+                    qemu_version=self._qemu_version,
+                    vm=image,
+                    programs=GUEST_PROGRAMS,
+                    save=self._save,
+                )
+            self._blas = libraries.result()
         if self._snapshot is not None:
             for kind in {job.baseline_key for job in work}:
                 parts = {
