@@ -36,6 +36,8 @@ def main() -> NoReturn:
         atexit.register(gc.freeze)
         # Importing makes no garbage to look for; a command enables this.
         gc.disable()
+        # Pydantic would read the metadata of every installed package, to look for plugins.
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
         code = _run()
     except KeyboardInterrupt:
         # Before a command ran, while modules were imported.

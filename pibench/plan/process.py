@@ -85,8 +85,8 @@ class Process:
         self.heap = heap
         self.blas = blas
         self.steps: list[Step] = []
-        self.products: dict[tuple[int, int, int], int] = {}
-        """The step that each size of product comes in first."""
+        self.products: dict[tuple[int, int, int], tuple[int, int]] = {}
+        """The step that each size of product comes in first, and `buffers_bytes` after it."""
         self.memories: list[Memory] = []
         """Everything that ever had a block, in the order of allocation."""
         self.peak_bytes = 0
@@ -139,8 +139,11 @@ class Process:
         """Replay one cblas_sgemm: packing buffers, and the job table of a threaded product."""
         blas = self.blas
         assert blas is not None  # noqa: S101  (Caffe's process has one)
-        self.products.setdefault((rows, columns, depth), len(self.steps))
-        if blas.product(rows, columns, depth) and blas.allocates_job_table:
+        threaded = blas.product(rows, columns, depth)
+        size = rows, columns, depth
+        if size not in self.products:
+            self.products[size] = len(self.steps), blas.resident_bytes
+        if threaded and blas.allocates_job_table:
             self.heap.pass_through(blas.job_table_bytes, blas.job_table_touched_bytes)
 
     def with_kernel(self, kernel: Kernel) -> Process:
@@ -149,16 +152,16 @@ class Process:
         The threads share the same products, so that only their packing buffers differ.
         """
         assert self.blas is not None  # noqa: S101  (Caffe's process has one)
-        before, after = self.blas.untouched(self.blas.kernel), self.blas.untouched(kernel)
+        blas = self.blas.untouched(kernel)
         other = copy(self)
-        other.blas, other.steps = after, []
-        sizes = list(self.products)[::-1]
+        other.blas, other.steps = blas, []
+        products = list(self.products.items())[::-1]
+        more = 0
         for index, step in enumerate(self.steps):
-            while sizes and self.products[sizes[-1]] == index:
-                size = sizes.pop()
-                before.product(*size)
-                after.product(*size)
-            more = after.resident_bytes - before.resident_bytes
+            while products and products[-1][1][0] == index:
+                size, (_, before_bytes) = products.pop()
+                blas.product(*size)
+                more = blas.resident_bytes - before_bytes
             resident_bytes, peak_bytes = step.resident_bytes + more, step.peak_bytes + more
             other.steps.append(Step(step.phase, step.layer, resident_bytes, peak_bytes))
         other.peak_bytes = max(step.peak_bytes for step in other.steps)
