@@ -72,9 +72,9 @@ def build(shapes: Shapes, *, force_backward: bool) -> list[Node]:
         bottoms = [
             blobs.pop(0) if len(blobs := waiting[source]) > 1 else blobs[0] for source in sources
         ]
-        read = list(layer.bottom)
+        read = layer.bottom[:]
         tops: list[Blob] = []
-        for index, (top, shape) in enumerate(zip(layer.top, shapes.tops[position], strict=True)):
+        for index, (top, shape) in enumerate(zip(layer.top[:], shapes.tops[position], strict=True)):
             in_place = index < len(read) and top == read[index]
             tops.append(bottoms[index] if in_place else Blob(top, shape, name, "activation"))
         params = [Blob("", shape, name, "parameter") for shape in shapes.weights[position]]
@@ -110,7 +110,7 @@ def _split(node: Node, index: int, top: Blob, readers: int) -> Node:
 
 
 def _losses(proto: caffe.LayerParameter, tops: int) -> list[float]:
-    weights = list(proto.loss_weight) or [1.0] * (proto.type in _LOSSES)
+    weights = proto.loss_weight[:] or [1.0] * (proto.type in _LOSSES)
     return weights + [0.0] * (tops - len(weights))
 
 

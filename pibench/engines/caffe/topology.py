@@ -149,12 +149,13 @@ def readers(layers: Sequence[Layer]) -> tuple[defaultdict[Source, int], list[lis
     sources: list[list[Source]] = []
     made_by: dict[str, Source] = {}
     for position, layer in enumerate(layers):
-        sources.append([made_by[name] for name in layer.bottom])
-        for source in sources[-1]:
+        read = [made_by[name] for name in layer.bottom[:]]
+        sources.append(read)
+        for source in read:
             counts[source] += 1
-        for index, name in enumerate(layer.top):
+        for index, name in enumerate(layer.top[:]):
             made_by[name] = position, index
-        for index, weight in enumerate(layer.loss_weight):
+        for index, weight in enumerate(layer.loss_weight[:]):
             counts[position, index] += bool(weight)
     return counts, sources
 

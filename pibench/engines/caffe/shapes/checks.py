@@ -222,9 +222,9 @@ def overwriter(
     and `sources` are the results of `topology.readers`.
     """
     for layer, read in zip(layers, sources, strict=True):
-        for top, bottom, source in zip(layer.top, layer.bottom, read, strict=False):
-            if top == bottom and counts[source] > 1:
-                problem = f"works in place on '{top}', which is read elsewhere too"
+        for index, source in enumerate(read):
+            if counts[source] > 1 and layer.top[index : index + 1] == [layer.bottom[index]]:
+                problem = f"works in place on '{layer.bottom[index]}', which is read elsewhere too"
                 return layer, Refused(problem, _RENAME)
     return None
 
