@@ -41,9 +41,11 @@ from pibench.targets.vm import snapshot
 from pibench.targets.vm.machine import (
     MACHINES,
     Accelerator,
+    Aio,
     Files,
     Machine,
     accelerator_for,
+    aio_for,
     command_line,
     write_card,
 )
@@ -103,13 +105,14 @@ class VmTarget:
         self.machine: MachineName | None = machine
         self._kind = MACHINES[machine]
         self._at_once = machines_at_once
-        self._restores = self._kind.waits_for_job and not fresh_boot
+        self._fresh_boot = fresh_boot
         self._snapshot: Path | None = None
         self._programs_paths: dict[BaselineKey, Path] = {}
         self._image: Path | None = None
         self._blas = Libraries()
         self._qemu_version: str | None = None
         self._accelerator: Accelerator = "tcg,thread=multi"
+        self._aio: Aio = "threads"
 
     def prepare(self, work: Sequence[Job]) -> None:
         """Build the image and, for memory-only compute, the BLAS."""
@@ -119,31 +122,40 @@ class VmTarget:
         self._accelerator = accelerator_for({job.compute for job in work})
         image = self.builder.vm()
         self._image = image.content
+        self._aio = aio_for(self._kind, self._image / "root.ext4")
         # The libraries are compiled while the guest that is kept boots.
         with ThreadPoolExecutor() as pool, process.stopped_together():
             libraries = pool.submit(
                 copy_context().run, libraries_for, self.builder, "arm64", work, forks=True
             )
-            if self._restores:
+            guest = snapshot.guest_key(
+                self._kind,
+                self.device,
+                self._accelerator,
+                qemu_version=self._qemu_version,
+                vm=image,
+            )
+            if self._kind.waits_for_job and not self._fresh_boot:
                 self._snapshot = snapshot.ensure(
+                    guest,
                     self._kind,
                     self.device,
                     self._files(Path(), self._image / "root.ext4", Path()),
                     self._accelerator,
-                    qemu_version=self._qemu_version,
                     vm=image,
                     programs=GUEST_PROGRAMS,
                     save=self._save,
                 )
             self._blas = libraries.result()
-        if self._snapshot is not None:
+        # What a guest of virt finds out is of one restored from a snapshot.
+        if self._snapshot is not None or not (self._kind.waits_for_job or self._fresh_boot):
             for kind in {job.baseline_key for job in work}:
                 parts = {
                     **asdict(kind),
                     "engine": engine_key(kind.engine),
                     "libraries": self._blas.digests(),
                 }
-                self._programs_paths[kind] = snapshot.programs_path(self._snapshot, parts)
+                self._programs_paths[kind] = snapshot.programs_path(guest, parts)
 
     async def _save(self, argv: list[str], files: Files, machine: Machine, into: Path) -> None:
         self.builder.report(f"{BOOTING.format(machine.usual_boot_s)}; later runs go on from there")
@@ -195,7 +207,7 @@ class VmTarget:
         with scratch(self.name) as folder, timings.phase("boot") as booting:
             known = self._known_programs(work)
             files = await asyncio.to_thread(self._write_files, folder, work, known)
-            argv = command_line(self._kind, self.device, files, self._accelerator)
+            argv = command_line(self._kind, self.device, files, self._accelerator, aio=self._aio)
             how = "fresh" if files.snapshot is None else "restored"
             step = BOOTING.format(self._kind.usual_boot_s) if how == "fresh" else RESTORING
             session.watch(Progress(job=None, message=step))
@@ -211,14 +223,15 @@ class VmTarget:
 
             ended = await boot(argv, files, self._kind, on_event)
         if ended.died and session.machine is None and files.snapshot is not None:
-            # Whatever is wrong with it, the next machine boots.
+            # Whatever is wrong with it, the next machine boots, and finds out all by itself.
             self._snapshot = None
+            self._programs_paths = {}
             snapshot.discard(files.snapshot)
         return ended
 
     def _known_programs(self, work: Sequence[Job]) -> dict[BaselineKey, KnownPrograms]:
         """Return what is known of the programs of this work, empty unless it is known of all."""
-        if self._snapshot is None:
+        if not self._programs_paths:
             return {}
         kinds = {job.baseline_key for job in work}
         known = {kind: snapshot.known_programs(self._programs_paths[kind]) for kind in kinds}

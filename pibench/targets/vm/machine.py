@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import struct
+import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pibench.devices import KIB, Device
 from pibench.images.build import make_disk
-from pibench.process import require_program, run
+from pibench.process import require_program, run, running
 from pibench.target_kinds import Machine as MachineName
 
 if TYPE_CHECKING:
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 Accelerator = Literal["tcg,thread=multi", "tcg,thread=single"]
 """How QEMU emulates the cores: each in a thread of its own, or all in turn in one thread."""
+Aio = Literal["threads", "io_uring"]
+"""How QEMU reads a disk's file."""
+_AIO_DEADLINE_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,8 +136,34 @@ def accelerator_for(computes: Iterable[Compute]) -> Accelerator:
     return "tcg,thread=multi" if "real" in computes else "tcg,thread=single"
 
 
+def aio_for(machine: Machine, disk: Path) -> Aio:
+    """Return how QEMU is to read the machine's disks; `disk` is any file, for a try.
+
+    A card is read by the sector. QEMU's default hands each to a thread, which takes longer than the
+    read itself. Not every build of QEMU has io_uring, and many containers forbid it.
+    """
+    if not machine.one_card:
+        return "threads"
+    trial = [
+        *("qemu-system-aarch64", "-machine", "none", "-nodefaults", "-nographic"),
+        *("-monitor", "stdio", "-drive"),
+        f"if=none,file={_escaped(disk)},format=raw,readonly=on,file.locking=off,aio=io_uring",
+    ]
+    with (
+        running(trial, stdin=subprocess.PIPE) as qemu,
+        contextlib.suppress(subprocess.TimeoutExpired),
+    ):
+        qemu.communicate(b"quit\n", timeout=_AIO_DEADLINE_S)
+    return "io_uring" if qemu.returncode == 0 else "threads"
+
+
 def command_line(
-    machine: Machine, device: Device, files: Files, accelerator: Accelerator
+    machine: Machine,
+    device: Device,
+    files: Files,
+    accelerator: Accelerator,
+    *,
+    aio: Aio = "threads",
 ) -> list[str]:
     """Return the arguments of qemu-system-aarch64; the machine waits for the command to start."""
     kernel_arguments = [f"console={machine.console},115200", *KERNEL_ARGUMENTS]
@@ -155,7 +186,7 @@ def command_line(
     if files.snapshot is not None:
         arguments += ["-incoming", f"exec:cat {shlex.quote(str(files.snapshot))}"]
     if machine.one_card:
-        return arguments + _board(files)
+        return arguments + _board(files, aio)
     return arguments + _virt(device, files)
 
 
@@ -178,12 +209,12 @@ def _virtio_disk(name: str, path: Path) -> list[str]:
     return ["-drive", drive, "-device", f"virtio-blk-pci,drive={name}"]
 
 
-def _board(files: Files) -> list[str]:
+def _board(files: Files, aio: Aio) -> list[str]:
     return [
         *("-dtb", str(files.device_tree)),
         # The first line is the PL011, which the board's device tree assigns to Bluetooth.
         *("-serial", "null", "-serial", "chardev:console"),
-        *("-drive", f"if=sd,file={_escaped(files.root_disk)},format=raw"),
+        *("-drive", f"if=sd,file={_escaped(files.root_disk)},format=raw,aio={aio}"),
     ]
 
 

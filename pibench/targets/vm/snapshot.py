@@ -1,8 +1,8 @@
 """Save a guest that has booted and waits for its job, so that later machines need not boot.
 
 It is kept among the images, keyed by all that the guest was booted from and with. What the first
-job in such a guest finds out about the programs is kept beside the calibrations: every guest
-of one snapshot has the same.
+job in such a guest finds out about the programs is kept beside the calibrations, by the same key:
+every guest of one snapshot has the same, and so has each that boots in the same way.
 """
 
 from __future__ import annotations
@@ -56,13 +56,46 @@ def pad(job_disk: Path) -> bool:
     return True
 
 
+def guest_key(
+    machine: Machine,
+    device: Device,
+    accelerator: Accelerator,
+    *,
+    qemu_version: str | None,
+    vm: Image,
+) -> str:
+    """Return one hash of all that a guest boots from and with, but for its job.
+
+    Args:
+        machine: the emulated machine.
+        device: the board that it stands for.
+        accelerator: how QEMU runs the cores.
+        qemu_version: QEMU restores what the same QEMU saved.
+        vm: the image that it boots.
+    """
+    # The command line without the places of files: their content is in the image's digest.
+    unplaced = Files(
+        kernel=Path("kernel"),
+        initrd=Path("initrd"),
+        device_tree=Path("device-tree") if machine.device_tree else None,
+        root_disk=Path("root"),
+        job_disk=Path("job"),
+        qmp_socket=Path("qmp"),
+        console_socket=Path("console"),
+    )
+    command = command_line(machine, device, unplaced, accelerator)
+    return fingerprint(
+        [command, vm.key, vm.content_sha256, qemu_version, JOB_DISK_BYTES, probe_digest()]
+    )
+
+
 def ensure(
+    key: str,
     machine: Machine,
     device: Device,
     files: Files,
     accelerator: Accelerator,
     *,
-    qemu_version: str | None,
     vm: Image,
     programs: Programs,
     save: Save,
@@ -70,11 +103,11 @@ def ensure(
     """Return the snapshot for this machine, made where there is none or it has changed.
 
     Args:
+        key: that of the guest.
         machine: the emulated machine.
         device: the board that it stands for.
         files: what it boots from; its job's disk and its sockets do not matter.
         accelerator: how QEMU runs the cores.
-        qemu_version: QEMU restores what the same QEMU saved.
         vm: the image that `files` are of.
         programs: those of every job; the guest waits with its probe loaded.
         save: boots a machine and saves it to a file.
@@ -82,20 +115,6 @@ def ensure(
     Returns:
         None where it cannot be made or kept: the machine then has to boot.
     """
-    # The command line without the places of files: their content is in the image's digest.
-    unplaced = Files(
-        kernel=Path("kernel"),
-        initrd=Path("initrd"),
-        device_tree=files.device_tree and Path("device-tree"),
-        root_disk=Path("root"),
-        job_disk=Path("job"),
-        qmp_socket=Path("qmp"),
-        console_socket=Path("console"),
-    )
-    command = command_line(machine, device, unplaced, accelerator)
-    key = fingerprint(
-        [command, vm.key, vm.content_sha256, qemu_version, JOB_DISK_BYTES, probe_digest()]
-    )
 
     def build(content: Path, _: Path) -> None:
         with scratch("vm") as folder:
@@ -129,7 +148,7 @@ async def _run(saving: Awaitable[None]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class KnownPrograms:
-    """What a job found out about its programs in a guest of a snapshot.
+    """What a job found out about its programs in a guest.
 
     `engine` has the versions of the engine and its BLAS, `baseline` is the result of the bare
     program, with the files that it had mapped.
@@ -158,7 +177,7 @@ def known_programs(path: Path) -> KnownPrograms | None:
 
 
 def keep_programs(path: Path, machine: Mapping[str, Any], baseline: Mapping[str, Any]) -> None:
-    """Store what a probe reported, for later guests of the same snapshot."""
+    """Store what a probe reported, for later guests of the same key."""
     if baseline["exit_status"] != 0 or not baseline.get("mapped"):
         return
     engine = {name: machine.get(name) for name in _ENGINE}
@@ -169,9 +188,9 @@ def keep_programs(path: Path, machine: Mapping[str, Any], baseline: Mapping[str,
     )
 
 
-def programs_path(snapshot: Path, parts: Mapping[str, Any]) -> Path:
-    """Return where to store what is known of the programs that `parts` describe."""
-    key = fingerprint([snapshot.parent.parent.name, parts])
+def programs_path(guest: str, parts: Mapping[str, Any]) -> Path:
+    """Return where to store what is known of the programs that `parts` describe in a guest."""
+    key = fingerprint([guest, parts])
     return settings.cache_dir() / "calibrations" / f"{_VM}-{key[:16]}.json"
 
 

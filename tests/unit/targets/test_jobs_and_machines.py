@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,7 @@ from pibench.targets.vm.machine import (
     MACHINES,
     Files,
     accelerator_for,
+    aio_for,
     command_line,
 )
 from pibench.targets.worker_pool import partition
@@ -303,11 +305,32 @@ def test_the_board_is_as_qemu_knows_it() -> None:
     found = arguments("raspi3b")
     assert found["-machine"] == ["raspi3b"]
     assert found["-dtb"] == ["/i/board.dtb"]
-    assert found["-drive"] == ["if=sd,file=/i/root.ext4,format=raw"]
+    assert found["-drive"] == ["if=sd,file=/i/root.ext4,format=raw,aio=threads"]
     assert found["-serial"] == ["null", "chardev:console"]
     # CPU, cores and memory are the machine's own.
     assert not {"-cpu", "-smp", "-m"} & set(found)
     assert "console=ttyS1,115200" in found["-append"][0].split()
+
+
+def refusing_qemu(folder: Path) -> None:
+    """A QEMU that was built without io_uring, or whose kernel forbids it."""
+    qemu = folder / "qemu-system-aarch64"
+    qemu.write_text('#!/bin/sh\ncase "$*" in *io_uring*) exit 1;; esac\n')
+    qemu.chmod(0o755)
+
+
+def test_a_card_is_read_by_io_uring_where_qemu_takes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = tmp_path / "a, disk"
+    disk.write_bytes(bytes(512))
+    board, virt = MACHINES["raspi3b"], MACHINES["virt"]
+    assert aio_for(virt, disk) == "threads"
+    refusing_qemu(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert aio_for(board, disk) == "threads"
+    (tmp_path / "qemu-system-aarch64").write_text("#!/bin/sh\n")
+    assert aio_for(board, disk) == "io_uring"
 
 
 @pytest.mark.parametrize("name", ["virt", "raspi3b"])
