@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib import resources
 from math import prod
+from operator import mul
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pibench.engines.caffe import caffe_pb2 as caffe
@@ -116,12 +117,12 @@ class LayerCost(NamedTuple):
     @property
     def accesses(self) -> int:
         """Return the reads and writes of blobs outside products, in passes of any kind."""
-        of_vectors = sum(
-            int(elements) * accesses
-            for elements, accesses in zip(self.vectors, VECTOR_ACCESSES, strict=True)
-        )
-        of_updates = sum(one.macs * (2 if one.adds else 1) for one in self.updates)
-        return self.passes + int(of_vectors) + of_updates
+        of_vectors = of_updates = 0
+        if self.vectors is not NO_VECTORS:
+            of_vectors = int(sum(map(mul, map(int, self.vectors), VECTOR_ACCESSES)))
+        for one in self.updates:
+            of_updates += one.macs * (2 if one.adds else 1)
+        return self.passes + of_vectors + of_updates
 
 
 NO_WORK: Final = LayerCost(runs=False)

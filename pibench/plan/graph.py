@@ -7,6 +7,7 @@ src/caffe/util/insert_splits.cpp.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.engines.caffe import topology
@@ -25,6 +26,9 @@ _LOSSES = frozenset(
      "EuclideanLoss", "HingeLoss", "MultinomialLogisticLoss"}
 )  # fmt: skip
 """Layers whose first top has a loss weight of 1 by default (LossLayer::LayerSetUp)."""
+
+
+_kept: WeakKeyDictionary[Shapes, list[Node]] = WeakKeyDictionary()
 
 
 class Node:
@@ -91,6 +95,22 @@ def build(shapes: Shapes, *, force_backward: bool) -> list[Node]:
     return nodes
 
 
+def take(shapes: Shapes, *, force_backward: bool) -> list[Node]:
+    """Return the nodes as of `build`: those of a plan that is done with them, or new ones."""
+    nodes = _kept.pop(shapes, None)
+    if nodes is None:
+        return build(shapes, force_backward=force_backward)
+    for node in nodes:
+        for blob in (*node.tops, *node.params):
+            blob.renew()
+    return nodes
+
+
+def give_back(shapes: Shapes, nodes: list[Node]) -> None:
+    """Keep the nodes that `take` returned for the next plan of the network."""
+    _kept[shapes] = nodes
+
+
 def data_bytes(nodes: Sequence[Node]) -> int:
     """Return what Caffe's log calls "Memory required for data": the data of all tops.
 
@@ -116,6 +136,22 @@ def _losses(proto: caffe.LayerParameter, tops: int) -> list[float]:
 
 def _flag(nodes: Sequence[Node], *, force_backward: bool) -> None:
     """Set `propagate`, `learns` and `needs_backward` as Net::Init does."""
+    # Without a loss no layer contributes to one: the flags stay as they are.
+    if any(any(node.losses) for node in nodes):
+        _raise_what_learns(nodes)
+        _drop_what_no_loss_needs(nodes)
+    if force_backward:
+        for node in nodes:
+            node.needs_backward = True
+            node.learns = [True] * len(node.learns)
+            node.propagate = [
+                flag or _may_be_forced(node.type, index)
+                for index, flag in enumerate(node.propagate)
+            ]
+
+
+def _raise_what_learns(nodes: Sequence[Node]) -> None:
+    """Set the flags of layers that learn, or that pass a gradient on to one that does."""
     flowing: set[Blob] = set()
     for node in nodes:
         asked = node.proto.propagate_down
@@ -126,15 +162,6 @@ def _flag(nodes: Sequence[Node], *, force_backward: bool) -> None:
             node.propagate = list(asked)
         if node.needs_backward:
             flowing.update(node.tops)
-    _drop_what_no_loss_needs(nodes)
-    if force_backward:
-        for node in nodes:
-            node.needs_backward = True
-            node.learns = [True] * len(node.learns)
-            node.propagate = [
-                flag or _may_be_forced(node.type, index)
-                for index, flag in enumerate(node.propagate)
-            ]
 
 
 def _drop_what_no_loss_needs(nodes: Sequence[Node]) -> None:

@@ -232,7 +232,10 @@ class Heap:
         if new > 0:
             last = min(last, len(pages))
             pages[first:last] = b"\1" * (last - first)
-            self._grow(new << _PAGE_SHIFT)
+            # As `_grow`, without the call.
+            self.resident_bytes = resident_bytes = self.resident_bytes + (new << _PAGE_SHIFT)
+            if resident_bytes > self.peak_bytes:  # noqa: PLR1730  (faster than max)
+                self.peak_bytes = resident_bytes
         if start <= prefix:
             self._prefix = last << _PAGE_SHIFT
 

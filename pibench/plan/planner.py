@@ -145,7 +145,8 @@ def plan(
     )
     proto = network.net
     definition_bytes = proto.ByteSize()
-    nodes = graph.build(network.shapes_under(protocol), force_backward=proto.force_backward)
+    shapes = network.shapes_under(protocol)
+    nodes = graph.take(shapes, force_backward=proto.force_backward)
     if protocol == "caffe-time":
         _check(network, nodes, backward=backward)
         _caffe_time(process, nodes, definition_bytes, backward=backward)
@@ -155,7 +156,7 @@ def plan(
         # The network's name in the user's weights file, else in the seeded one.
         weights_name = caffemodel.seeded_name(proto.name, 0)
         _inference(process, nodes, definition_bytes, weights_name, program.loading_bytes)
-    return Plan(
+    planned = Plan(
         network=network,
         protocol=protocol,
         environment=environment,
@@ -163,6 +164,8 @@ def plan(
         data_bytes=graph.data_bytes(nodes),
         process=process,
     )
+    graph.give_back(shapes, nodes)
+    return planned
 
 
 def moved(planned: Plan, environment: Environment) -> Plan:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from pibench.errors import InvalidInputError
 from pibench.plan.malloc import Block, Heap
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pibench.plan.openblas import Kernel, PackingBuffers
 
 FLOAT_BYTES = 4
@@ -43,15 +46,21 @@ class Blob:
     `name` is the blob's name in the network; parameters have none.
     """
 
-    __slots__ = ("count", "data", "diff", "name", "shape")
+    __slots__ = ("count", "data", "diff", "kind", "layer", "name", "shape")
 
     def __init__(self, name: str, shape: tuple[int, ...], layer: str, kind: str) -> None:
         self.name = name
         self.shape = shape
+        self.layer = layer
+        self.kind = kind
         self.count = math.prod(shape)
+        self.renew()
+
+    def renew(self) -> None:
+        """Give the blob memory of its own that nothing has accessed."""
         size_bytes = FLOAT_BYTES * self.count
-        self.data = Memory(size_bytes, layer, kind)
-        self.diff = Memory(size_bytes, layer, kind + " diff")
+        self.data = Memory(size_bytes, self.layer, self.kind)
+        self.diff = Memory(size_bytes, self.layer, self.kind + " diff")
 
 
 class Step(NamedTuple):
@@ -61,6 +70,10 @@ class Step(NamedTuple):
     layer: str
     resident_bytes: int
     peak_bytes: int
+
+
+_new_step: Callable[[tuple[str, str, int, int]], Step] = partial(tuple.__new__, Step)
+"""Make a step without the call of Python code that a named tuple has."""
 
 
 class TooMuchError(InvalidInputError):
@@ -204,5 +217,5 @@ class Process:
         if peak > self.peak_bytes:
             self.peak_bytes, self.peak_step = peak, len(self.steps)
             self.check(peak)
-        self.steps.append(Step(phase, layer, rest + heap.resident_bytes, peak))
+        self.steps.append(_new_step((phase, layer, rest + heap.resident_bytes, peak)))
         heap.peak_bytes = heap.resident_bytes

@@ -66,7 +66,8 @@ class Section:
     network: NetworkReport
     figures: Mapping[str, figures.Figure]
     phases: Sequence[Step]
-    layer_rows: Sequence[Markup]
+    layer_rows: Markup
+    layer_count: int
     phase_names: Sequence[str]
 
     @staticmethod
@@ -255,20 +256,22 @@ def section(network: NetworkReport, *, anchor: str) -> Section:
         if step.peak_bytes > (highest[step.phase].peak_bytes if step.phase in highest else -1):
             highest[step.phase] = step
     phases = list(dict.fromkeys(step.phase for step in steps if step.layer))
+    rows = _layer_rows(steps, network.times, phases)
     return Section(
         anchor=anchor,
         network=network,
         figures=drawn,
         phases=list(highest.values()),
-        layer_rows=_layer_rows(steps, network.times, phases),
+        layer_rows=Markup("\n".join(rows)),  # noqa: S704  (escaped, each by itself)
+        layer_count=len(rows),
         phase_names=phases,
     )
 
 
 def _layer_rows(
     steps: Sequence[Step], times: Sequence[LayerTimes], phases: Sequence[str]
-) -> list[Markup]:
-    """Return a table row per layer: its maximum resident memory by phase, and its time.
+) -> list[str]:
+    """Return a table row per layer, as HTML: its maximum resident memory by phase, and its time.
 
     The order is the plan's, or that of the first times without a plan. Rows are not rendered by
     a template: there can be ten thousand, and HTML closes rows and cells implicitly.
@@ -288,6 +291,6 @@ def _layer_rows(
         if times:
             cells.append(milliseconds(layer.forward_ms if layer else None))
             cells.append(percent(times[0].share(layer) if layer else None))
-        row = "".join(f"<td>{cell}" for cell in cells)
-        rows.append(Markup(f'<tr><th scope="row"><bdi>{escape(visible(name))}</bdi>{row}'))  # noqa: S704
+        row = "<td>".join(cells)
+        rows.append(f'<tr><th scope="row"><bdi>{escape(visible(name))}</bdi><td>{row}')
     return rows

@@ -9,10 +9,10 @@ to them by index.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from itertools import groupby, pairwise
 from math import ceil, log10
 from typing import TYPE_CHECKING, Any, Final
-from xml.sax.saxutils import escape
 
 from pibench.report.runs import engine, stack
 from pibench.report.text import MIB, mib, milliseconds, number, signed, signed_mib, visible
@@ -98,7 +98,7 @@ def text(name: str) -> str:
     if len(shown) > _LONGEST_TEXT:
         shown = f"{shown[: _LONGEST_TEXT - 3]}..."
     # plotly looks for formulas between dollar signs before it decodes entities.
-    return escape(shown, {"$": "&#36;"})
+    return escape(shown, quote=False).replace("$", "&#36;")
 
 
 def group_of(layer_type: str) -> str:

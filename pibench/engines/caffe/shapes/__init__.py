@@ -46,7 +46,7 @@ MAX_TIME_STEPS = 5000
 """Each is a network of its own, which takes a millisecond to plan."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Shapes:
     """The result of `infer`, for one phase."""
 
