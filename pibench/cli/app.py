@@ -196,27 +196,36 @@ class Command(TyperCommand):
         """Read the words after the command's name.
 
         Raises:
-            InvalidInputError: An option that takes one value is given twice, or only other commands
-                have it.
+            InvalidInputError: An option that takes one value is given several, or only other
+                commands have it.
         """
+        called = ctx.command_path.removeprefix(ctx.find_root().command_path).strip()
         parser = self.make_parser(ctx)
         try:
-            _, _, given = parser.parse_args(args=[*args])
+            values, _, given = parser.parse_args(args=[*args])
         except Exception as error:
             # Typer contains its own copy of click, which has names for this error.
             name = getattr(error, "option_name", "")
-            others = [one for one in _having(name) if one != ctx.info_name]
+            others = [one for one in _having(name) if one != called]
             if not others or not hasattr(error, "possibilities"):
                 raise
             raise InvalidInputError(
-                f"{ctx.info_name} has no option {name}",
-                hint=f"{_listed(others)} it; see: pibench {ctx.info_name} --help",
+                f"{called} has no option {name}",
+                hint=f"{_listed(others)} it; see: pibench {called} --help",
             ) from None
         valued: list[Any] = [one for one in given if getattr(one, "is_flag", None) is False]
         for one in valued:
+            option, several = one.opts[0], one.name in _OF_A_SWEEP
             if not (one.multiple or one.count) and valued.count(one) > 1:
-                several = "; for several: pibench sweep" if one.name in _OF_A_SWEEP else ""
-                raise InvalidInputError(f"{one.opts[0]} is given twice", hint=f"give one{several}")
+                hint = "give one" + ("; for several: pibench sweep" if several else "")
+                if several and called.startswith("sweep"):
+                    hint = f"give one, with commas: {option} A,B"
+                raise InvalidInputError(f"{option} is given twice", hint=hint)
+            if several and not called.startswith("sweep") and "," in str(values[one.name]):
+                raise InvalidInputError(
+                    f"{option} takes one value, not {values[one.name]}",
+                    hint="for several: pibench sweep",
+                )
         rest: list[str] = super().parse_args(ctx, args)
         return rest
 
@@ -313,6 +322,8 @@ def application(words: Sequence[str] | None = None) -> typer.Typer:
         if wanted not in (None, one.name):
             app.command(one.name, hidden=not one.group, **how)(_line_only)
         elif isinstance(one.command, typer.Typer):
+            for inner in one.command.registered_commands:
+                inner.cls = Command
             app.add_typer(one.command, name=one.name, help=one.text, **how)
         else:
             app.command(one.name, cls=Command, hidden=not one.group, **how)(one.command)

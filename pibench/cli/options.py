@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Mapping, Sequence
 from math import inf, isfinite
@@ -138,8 +139,11 @@ def amount(default: float | None, name: str, metavar: str, help: str, *limits: f
 
 
 def words(text: str | None) -> list[str] | None:
-    """Split a list such as A,B; None stays None."""
-    return None if text is None else [word.strip() for word in text.split(",") if word.strip()]
+    """Split a list such as A,B or, of names with commas, '"A,1",B'; None stays None."""
+    if text is None:
+        return None
+    parts = next(csv.reader([text], skipinitialspace=True), []) if '"' in text else text.split(",")
+    return [word.strip() for word in parts if word.strip()]
 
 
 def run_options(given: Mapping[str, Any]) -> RunOptions:

@@ -6,6 +6,7 @@ committed files of accepted figures for later runs to match.
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from dataclasses import dataclass
@@ -281,7 +282,8 @@ def read_side(source: str, name: str | None = None) -> Side:
     path, name = Path(source), name or _name(source)
     if path.is_dir():
         return paper_side(source, name)
-    content = file_io.read_input(path, hint=_HINT)
+    meant = difflib.get_close_matches(source.lower(), [PAPER]) if not path.exists() else ()
+    content = file_io.read_input(path, hint=f"did you mean {PAPER}?" if meant else _HINT)
     if _is_array(content):
         return _array(path, name, content)
     if _BASELINE.match(content):
