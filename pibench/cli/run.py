@@ -44,7 +44,7 @@ def run(
     blas: opt.BlasName = "openblas",
     setup: opt.SetupName = DEFAULT,
     keep_blobs: str | None = opt.value(
-        "Write the blobs of these layers whole: A,B,... (inference).", metavar="LAYERS"
+        'Write the blobs of these layers whole: A,"B,1",... (inference).', metavar="LAYERS"
     ),
     blobs: Path = typer.Option(
         Path("blobs"), "--blobs-dir", metavar="FOLDER", help="The folder for these blobs, as npz."
