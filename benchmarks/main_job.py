@@ -187,7 +187,10 @@ def main() -> None:
     options = parser.parse_args()
     jobs = options.jobs.split(",")
     if unknown := set(jobs) - JOBS.keys():
-        parser.error(f"no such job: {', '.join(sorted(unknown))}")
+        parser.error(f"no such job: {', '.join(sorted(unknown)) or 'give some to --jobs'}")
+    for file in (options.old_wheel, options.records):
+        if file is not None and not file.is_file():
+            parser.error(f"no such file: {file}")
     if options.rounds < 1:
         parser.error("--rounds is at least 1")
     with tempfile.TemporaryDirectory(prefix="main-job-") as temporary:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pibench import file_io, process, settings
 
@@ -79,10 +81,30 @@ def keep_if_possible(path: Path, write: Callable[[Path], object], otherwise: str
     try:
         keep(path, write)
     except OSError as error:
-        warnings.warn(
-            f"not kept: {file_io.host_error(error, path.parent).message}; it {otherwise}",
-            stacklevel=2,
-        )
+        # An error of the last step also names the temporary file, which is gone.
+        place = str(path) if error.filename2 else error.filename
+        shown = file_io.host_error(OSError(error.errno, error.strerror, place), path.parent)
+        warnings.warn(f"not kept: {shown.message}; it {otherwise}", stacklevel=2)
+
+
+def keep_values(path: Path, values: Mapping[str, Any], otherwise: str) -> None:
+    """Store values that JSON has; on failure warn with the consequence, `otherwise`."""
+    text = json.dumps({"sha256": _sha256(values), "values": values}, indent=1) + "\n"
+    keep_if_possible(path, lambda partial: partial.write_text(text), otherwise)
+
+
+def kept_values(path: Path) -> dict[str, Any] | None:
+    """Return what `keep_values` stored, None where nothing is or the file was changed since."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = stored["values"]
+        if stored["sha256"] == _sha256(values):
+            return values
+    return None
+
+
+def _sha256(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def mark_used(paths: Sequence[Path]) -> None:

@@ -386,19 +386,14 @@ def stored(parts: Mapping[str, Any], count: Callable[[], NetworkCounts]) -> Netw
     if found is not None:
         return found
     counts = count()
-    text = json.dumps(counts.as_dict()) + "\n"
-    cache.keep_if_possible(
-        _path(parts), lambda partial: partial.write_text(text), "is counted each time"
-    )
+    cache.keep_values(_path(parts), counts.as_dict(), "is counted each time")
     return counts
 
 
 def known_counts(parts: Mapping[str, Any]) -> NetworkCounts | None:
-    """Return the counts for the key `parts`; None where the cache has none that can be read."""
-    try:
-        return NetworkCounts.from_dict(json.loads(_path(parts).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
+    """Return the counts for the key `parts`; None where the cache has none."""
+    kept = cache.kept_values(_path(parts))
+    return NetworkCounts.from_dict(kept) if kept is not None else None
 
 
 def _path(parts: Mapping[str, Any]) -> Path:

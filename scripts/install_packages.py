@@ -97,8 +97,9 @@ def run_quietly(*argv: str, env: Mapping[str, str] = os.environ) -> int:
 def main() -> None:
     """Install; pip's errors are shown, and its exit code is the program's."""
     arguments = sys.argv[1:]
-    if not arguments:
-        sys.exit(__doc__)
+    if not arguments or {"-h", "--help"} & {*arguments}:
+        print(__doc__)
+        sys.exit(0 if arguments else 2)
     if not install_by_uv(arguments):
         print("pibench: uv did not install the packages; pip installs them", file=sys.stderr)
         sys.exit(subprocess.run([*pip_command(), *_INSTALL, *arguments], check=False).returncode)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -72,7 +73,13 @@ def run_all(
         on_record: Called with each record as soon as it is made.
         on_progress: Called with each progress report of the target.
         log: Called with a line about each one-time step, such as building an image.
+
+    Raises:
+        InvalidInputError: A network or an option cannot be used.
+        HostError: The target does not work here; an image that is damaged is removed.
     """
+    from pibench.errors import HostError
+    from pibench.images import store as images
     from pibench.images.build import Builder
     from pibench.runner.reference import Reference
     from pibench.runner.runner import Runner
@@ -80,14 +87,37 @@ def run_all(
 
     builder = Builder(log)
     target = options.make_target(builder)
-    return Runner(
+    runner = Runner(
         target=target,
         options=options,
         store=store,
         reference=Reference(builder) if kind_of(target.name).cut_short else None,
         on_record=on_record,
         on_progress=on_progress,
-    ).run(loaded)
+    )
+    try:
+        records = runner.run(loaded)
+    except HostError as error:
+        if damaged := images.discard_damaged(images.images(), by_size=True):
+            raise HostError(
+                f"damaged on the disk, and removed: the image {' and '.join(damaged)}",
+                hint=f"run it again, which builds what is missing ({error.message})",
+            ) from error
+        raise
+    if any(map(_may_be_of_a_damaged_image, records)):
+        for kind in images.discard_damaged(images.images()):
+            warnings.warn(
+                f"the image {kind} was damaged on the disk: run it again, which builds a new one",
+                stacklevel=2,
+            )
+    return records
+
+
+def _may_be_of_a_damaged_image(record: Record) -> bool:
+    """Return whether the process died of something that neither it nor the kernel explains."""
+    return record.verdict == "inconclusive" and not (
+        record.evidence.fatal_message or record.evidence.timed_out
+    )
 
 
 def choose(options: RunOptions, log: Callable[[str], None] = lambda _: None) -> RunOptions:

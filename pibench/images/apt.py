@@ -13,12 +13,14 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from errno import ENOSPC
 from itertools import chain
+from os import strerror
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
-from pibench import settings
+from pibench import file_io, settings
 from pibench.errors import HostError
 from pibench.images.recipe import LockedPackage, Recipe
 from pibench.process import Completed, require_program, run
@@ -34,6 +36,8 @@ _FETCHES = 8
 """The number of fetches at a time: one process waits for a mirror's answer to each file."""
 _FAILED = re.compile(r"E: Failed to fetch (\S+) +(404 |Hash Sum mismatch)")
 """How apt reports a package that a mirror does not have, or has with another content."""
+_LEAST_FREE_BYTES = 64 << 20
+"""What apt's lists and the smallest package take; with less free, the disk is full to apt."""
 _NAMED = 3
 """The number of packages that a message names; it counts the others."""
 
@@ -230,9 +234,13 @@ class Apt:
         # `apt-get update` exits 0 when an index could not be fetched.
         if done.returncode == 0 and "Failed to fetch" not in text:
             return
+        if shutil.disk_usage(self.home.parent).free < _LEAST_FREE_BYTES:
+            # Where apt maps its cache into memory, a full disk kills it without a word.
+            raise file_io.host_error(OSError(ENOSPC, strerror(ENOSPC), str(self.home.parent)))
         if "404" in text or "does not have a Release file" in text:
             raise self._moved("the suite's package lists", "")
         first = complaints[0] if complaints else shown(done.last_lines())
+        first = first or f"apt ended with {done.returncode}"
         raise HostError(
             f"apt could not fetch {self.recipe.suite} for {self.architecture}: {first}",
             hint="check the network and the mirror (PIBENCH_DEBIAN_MIRROR=http://HOST/debian), "

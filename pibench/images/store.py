@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -197,6 +197,20 @@ def verify(image: Image) -> bool:
     return tree_sha256(image.content)[0] == image.content_sha256
 
 
+def discard_damaged(looked_at: Iterable[Image], *, by_size: bool = False) -> list[str]:
+    """Discard images whose files have changed since they were built; return their kinds.
+
+    Whoever needs one next builds it again. `by_size` reads no file, and finds those that are
+    missing or cut.
+    """
+    damaged = []
+    for image in looked_at:
+        if _size_bytes(image.content) != image.size_bytes or not (by_size or verify(image)):
+            discard(image)
+            damaged.append(image.kind)
+    return damaged
+
+
 def discard(image: Image) -> None:
     """Remove an image, so the next user builds it again; current users keep its files."""
     (image.path / _MANIFEST).unlink(missing_ok=True)
@@ -239,6 +253,13 @@ def tree_sha256(top: Path) -> tuple[str, int]:
     return digest.hexdigest(), size_bytes
 
 
+def _size_bytes(top: Path) -> int:
+    """Return the bytes of the files below a folder, as of `tree_sha256`."""
+    return sum(
+        path.stat().st_size for path in top.rglob("*") if path.is_file() and not path.is_symlink()
+    )
+
+
 def _make_folder(base: Path) -> None:
     try:
         cache.make_folder(base)
@@ -265,10 +286,12 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _read(path: Path) -> Image | None:
-    try:
-        return Image(path=path, **json.loads((path / _MANIFEST).read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
+    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
+        found = Image(path=path, **json.loads((path / _MANIFEST).read_text()))
+        named = (found.kind, found.key, found.created, found.content_sha256, found.lock_sha256)
+        if all(isinstance(one, str) for one in named) and isinstance(found.size_bytes, int):
+            return found
+    return None
 
 
 def as_json(image: Image) -> dict[str, object]:

@@ -6,8 +6,6 @@ limit. Its peak is kept: on one machine the same network has the same peak in th
 
 from __future__ import annotations
 
-import contextlib
-import json
 import platform
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime
@@ -74,18 +72,13 @@ class Reference:
         except (PibenchError, OSError):
             # This host cannot run the twin, or a file is gone: the record then states that.
             return None
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            kept = TwinPeak(**json.loads(path.read_text()))
-            if kept.rss_bytes > 0:
-                return kept
+        if (kept := cache.kept_values(path)) is not None:
+            return TwinPeak(**kept)
         rss_bytes = self._measure(reference)
         if rss_bytes is None:
             return None
         measured = TwinPeak(rss_bytes=rss_bytes, kept_since=f"{datetime.now(UTC):%Y-%m-%d}")
-        text = json.dumps(asdict(measured)) + "\n"
-        cache.keep_if_possible(
-            path, lambda partial: partial.write_text(text), "is measured for each run"
-        )
+        cache.keep_values(path, asdict(measured), "is measured for each run")
         return TwinPeak(rss_bytes=rss_bytes)
 
     def _measure(self, reference: Job) -> int | None:

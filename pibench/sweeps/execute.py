@@ -216,11 +216,10 @@ def discard_damaged_images(targets: Iterable[str], log: Callable[[str], None]) -
     The first cell that needs such an image builds it again. Images not built yet are skipped.
     """
     builder = Builder()
-    for kind in dict.fromkeys(kind for target in targets for kind in kind_of_spec(target).images):
-        image = store.find(kind, builder.key(kind))
-        if image is not None and not store.verify(image):
-            store.discard(image)
-            log(f"the image {kind} was damaged on the disk and is built again")
+    kinds = dict.fromkeys(kind for target in targets for kind in kind_of_spec(target).images)
+    images = (store.find(kind, builder.key(kind)) for kind in kinds)
+    for kind in store.discard_damaged(image for image in images if image is not None):
+        log(f"the image {kind} was damaged on the disk and is built again")
 
 
 @contextmanager

@@ -6,7 +6,6 @@ The memory of the emulator and of the probe is measured once, and stored with it
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
@@ -345,13 +344,10 @@ def stored_overhead(
     """Return the overhead for what `parts` name; measure it if the cache does not have it."""
     key = fingerprint({"format": _FORMAT, "probe": probe_digest(), **parts})
     path = settings.cache_dir() / "calibrations" / f"{name}-{key[:16]}.json"
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        return EmulatorOverhead(**json.loads(path.read_text()))
+    if (kept := cache.kept_values(path)) is not None:
+        return EmulatorOverhead(**kept)
     overhead = measure()
-    text = json.dumps(asdict(overhead), indent=1) + "\n"
-    cache.keep_if_possible(
-        path, lambda partial: partial.write_text(text), "is measured for each run"
-    )
+    cache.keep_values(path, asdict(overhead), "is measured for each run")
     return overhead
 
 
@@ -365,7 +361,7 @@ def conclude(session: ProbeSession, wanted: Measure, builder: Builder) -> Emulat
         raise HostError(
             "the probe could not measure the bare program: "
             f"{session.frames.last_words() or 'no word'}",
-            hint="check the image: pibench image verify sysroot",
+            hint="check the image: pibench image verify",
         )
     machine = session.machine or {}
     caffe = {name: machine.get(name) for name in ("engine_version", "blas", "blas_core")}

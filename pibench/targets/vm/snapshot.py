@@ -8,7 +8,6 @@ every guest of one snapshot has the same, and so has each that boots in the same
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -160,8 +159,8 @@ class KnownPrograms:
 
 def known_programs(path: Path) -> KnownPrograms | None:
     """Return what is stored, None where nothing is, or something else."""
-    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
-        known = KnownPrograms(**json.loads(path.read_text()))
+    with contextlib.suppress(ValueError, TypeError):
+        known = KnownPrograms(**(cache.kept_values(path) or {}))
         # Both become part of what the probe reports.
         BareResult.model_validate(known.baseline)
         mapped, engine = known.baseline.get("mapped"), known.engine
@@ -182,10 +181,7 @@ def keep_programs(path: Path, machine: Mapping[str, Any], baseline: Mapping[str,
         return
     engine = {name: machine.get(name) for name in _ENGINE}
     known = KnownPrograms(engine=engine, baseline=dict(baseline))
-    text = json.dumps(asdict(known), indent=1) + "\n"
-    cache.keep_if_possible(
-        path, lambda partial: partial.write_text(text), "is measured for each run"
-    )
+    cache.keep_values(path, asdict(known), "is measured for each run")
 
 
 def programs_path(guest: str, parts: Mapping[str, Any]) -> Path:

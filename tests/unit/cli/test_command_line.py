@@ -221,7 +221,7 @@ def test_every_command_has_an_example_that_it_would_take(name: str) -> None:
     parent = get_command(application()).make_context("pibench", ["--help"], resilient_parsing=True)
     for word in name.split()[:-1]:
         parent = type(parent)(command, parent=parent, info_name=word)
-    command.make_context(name.split()[-1], output[len(name.split()) :], parent=parent)
+    command.make_context(name.rsplit(maxsplit=1)[-1], output[len(name.split()) :], parent=parent)
     options = {option for parameter in command.params for option in parameter.opts}
     assert ("--json" in options) == (name not in NO_DATA)
 

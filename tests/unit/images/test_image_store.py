@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -182,10 +183,27 @@ def test_verifying_notices_every_change(change: Callable[[Path], None]) -> None:
     assert not store.verify(image)
 
 
-@pytest.mark.parametrize("manifest", ["", "{", "[]", "{}", '{"kind": "vm"}'])
-def test_a_folder_without_a_whole_manifest_is_not_an_image(manifest: str) -> None:
+@pytest.mark.parametrize("change", [changed_byte, removed_file])
+def test_a_damaged_image_is_discarded(change: Callable[[Path], None]) -> None:
     image = ensure()
-    (image.path / "manifest.json").write_text(manifest)
+    assert store.discard_damaged([image]) == []
+    change(image.content)
+    of_size = ["vm"] if change is removed_file else []
+    assert store.discard_damaged([image], by_size=True) == of_size
+    assert store.discard_damaged([image]) == ["vm"]
+    assert store.find("vm", KEY) is None
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    ["", "{", "[]", "{}", '{"kind": "vm"}', "[" * 100_000, {"size_bytes": "x"}, {"created": 1}],
+)
+def test_a_folder_without_a_whole_manifest_is_not_an_image(manifest: str | dict[str, Any]) -> None:
+    image = ensure()
+    path = image.path / "manifest.json"
+    if isinstance(manifest, dict):
+        manifest = json.dumps(json.loads(path.read_text()) | manifest)
+    path.write_text(manifest)
     assert store.find("vm", KEY) is None
     assert list(store.images()) == []
     assert ensure().content_sha256 == image.content_sha256

@@ -88,7 +88,10 @@ def test_another_emulator_image_or_probe_is_measured_again(monkeypatch: pytest.M
     assert measure.times == 5
 
 
-@pytest.mark.parametrize("text", ["", "{", "null", "[1]", '{"baseline": {}}', '{"new": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "null", "[1]", "[" * 100_000, '{"baseline": {}}', '{"values": {}, "sha256": ""}'],
+)
 def test_what_cannot_be_read_is_measured_again(text: str, cache: Path) -> None:
     measure = Measuring()
     stored_overhead("container", {}, measure)
@@ -97,6 +100,14 @@ def test_what_cannot_be_read_is_measured_again(text: str, cache: Path) -> None:
     assert stored_overhead("container", {}, measure).emulator_bytes == 2 * MIB
     assert stored_overhead("container", {}, measure).emulator_bytes == 2 * MIB
     assert measure.times == 2
+
+
+def test_what_was_changed_is_measured_again(cache: Path) -> None:
+    measure = Measuring()
+    stored_overhead("container", {}, measure)
+    (path,) = cache.iterdir()
+    path.write_text(path.read_text().replace(f": {MIB}", f": {900 * MIB}"))
+    assert stored_overhead("container", {}, measure).emulator_bytes == 2 * MIB
 
 
 def test_what_failed_is_not_kept(cache: Path) -> None:

@@ -6,12 +6,11 @@ The boots are scripted, since such deaths cannot be caused at will in a machine.
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from pibench import devices
+from pibench import cache, devices
 from pibench.errors import HostError
 from pibench.targets.base import Job, Outcome, Progress
 from pibench.targets.vm import Boot, VmTarget, snapshot
@@ -273,10 +272,8 @@ KNOWN: dict[str, dict[str, Any]] = {
 )
 def test_a_damaged_file_of_known_programs_is_like_none(tmp_path: Path, damaged: Any) -> None:
     path = tmp_path / "vm.json"
-    path.write_text(json.dumps(KNOWN))
+    cache.keep_values(path, KNOWN, "is lost")
     assert snapshot.known_programs(path) is not None
     whole = isinstance(damaged, list) or not damaged
-    path.write_text(json.dumps(damaged if whole else {**KNOWN, **damaged}))
-    assert snapshot.known_programs(path) is None
-    path.write_text("[" * 100_000)
+    cache.keep_values(path, damaged if whole else {**KNOWN, **damaged}, "is lost")
     assert snapshot.known_programs(path) is None
