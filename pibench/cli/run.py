@@ -10,7 +10,7 @@ import typer
 
 from pibench.cli import options as opt
 from pibench.cli.output import Progress, ignore_broken_pipe, print_timings, say
-from pibench.errors import ExitCode, HostError, InvalidInputError
+from pibench.errors import ExitCode, HostError, InterruptedByUserError, InvalidInputError
 from pibench.setups import DEFAULT
 
 if TYPE_CHECKING:
@@ -143,10 +143,23 @@ def run_cell(
 def run_and_show(
     loaded: Sequence[Runnable], options: RunOptions, out: Path | None, *, quiet: bool, as_json: bool
 ) -> list[Record]:
-    """Run all networks and print their records, after a failure those that were made."""
+    """Run all networks and print their records, after a failure those that were made.
+
+    Raises:
+        InterruptedByUserError: The user interrupted it.
+        HostError: The target, or the disk for the records, failed.
+    """
     made: list[Record] = []
     try:
         made = run_with_progress(loaded, options, _store(out), made, quiet=quiet)
+    except KeyboardInterrupt:
+        if made:
+            show_records(made, as_json=as_json)
+        ran = f"{len(made)} of {len(loaded)} networks"
+        raise InterruptedByUserError(
+            f"interrupted: {ran} are in {out}" if out else f"interrupted: {ran} ran",
+            hint=None if out else "-o FILE keeps their records, also after an interruption",
+        ) from None
     except HostError:
         # The disk may be full after hours.
         if made:

@@ -20,6 +20,7 @@ from .programs import (
     make_empty_model,
     place_environment,
     preload,
+    preload_once,
     settle,
     turn,
 )
@@ -324,7 +325,7 @@ def run_job(path, frames, guest):
     watched = Watched(job, folder, frames, guest)
     if job.get("calibrate"):
         frames.send("calibration", calibration=calibrate(watched, job["calibrate"]))
-    preload(job["mapped"], watched.python)
+    preload_once(job["mapped"], watched.python)
     baselines = {}
     for item in items_of(job, frames):
         kind = kind_of(item)

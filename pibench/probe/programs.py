@@ -23,6 +23,7 @@ PYTHON = "{python}"
 PROGRAM = "{program}"
 MAPPED = re.compile(r" (/\S.*)$", re.M)
 CHUNK_BYTES = 1 << 20
+READERS = 4
 # ext4 has folios of many pages since then; their effect (see `preload`) was seen with 6.18.
 LARGE_FOLIOS = (6, 16)
 TURN_DEADLINE_S = 10.0
@@ -177,8 +178,7 @@ def preload(paths, python):
     if not paths:
         # A turn alone would wait for the network of every other probe.
         return
-    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
-    if not release or tuple(map(int, release.groups())) < LARGE_FOLIOS:
+    if not has_large_folios():
         read_all(paths, False)
         return
     with turn(python, True) as is_alone:
@@ -186,22 +186,67 @@ def preload(paths, python):
         read_all(paths, is_alone)
 
 
+def preload_once(paths, python):
+    """Read files as `preload` does, unless another probe has read them for the same run.
+
+    That one reads them now, which is waited for, or its network runs already.
+    """
+    if not paths:
+        return
+    if not has_large_folios():
+        read_all(paths, False)
+        return
+    with turn(python, True, 0.0) as is_alone:
+        if is_alone:
+            read_all(paths, True)
+    if not is_alone:
+        with turn(python, False):
+            pass
+
+
+def has_large_folios():
+    """Return whether this kernel caches files in folios of many pages."""
+    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return bool(release) and tuple(map(int, release.groups())) >= LARGE_FOLIOS
+
+
 def read_all(paths, singly):
-    """Read files, with `singly` into single pages; those that cannot be read are left out."""
-    for path in paths:
-        try:
-            file = os.open(path, os.O_RDONLY)
-        except OSError:
-            continue
-        try:
-            if singly:
-                # Pages not yet written to the disk, or mapped by a process, would stay as they are.
-                os.fsync(file)
-                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)
-            while os.read(file, CHUNK_BYTES):
-                pass
-        except OSError:
-            continue
-        finally:
-            os.close(file)
+    """Read files, with `singly` into single pages, several at a time: the disk is waited for."""
+    if not singly:
+        for path in paths:
+            read_file(path, False)
+        return
+    # A guest, where an import takes long, does not come here.
+    import threading
+
+    left = iter(list(paths))
+
+    def read():
+        for path in left:
+            read_file(path, True)
+
+    readers = [threading.Thread(target=read) for _ in range(READERS)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+
+
+def read_file(path, singly):
+    """Read a file, with `singly` into single pages, if that is possible."""
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        if singly:
+            # Pages not yet written to the disk, or mapped by a process, would stay as they are.
+            os.fsync(file)
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)
+        while os.read(file, CHUNK_BYTES):
+            pass
+    except OSError:
+        pass
+    finally:
+        os.close(file)

@@ -209,7 +209,11 @@ def totals(claims: Sequence[Claim], paper: Paper) -> list[str]:
                 (reason, *_) = (one.provenance.reason for one in claims if one.column == name)
                 lines.append(f"{title}: not compared, {reason}.")
             elif column.field == "latency_ms":
-                lines.append(f"{title}: not compared, an emulated time is never a Pi time.")
+                of_column = [one for one in claims if one.column == name]
+                why = "an emulated time is never a Pi time"
+                if any(one.provenance.kind == "predicted" for one in of_column):
+                    why = "each prediction rests on the printed time of its network"
+                lines.append(f"{title}: not compared, {why}.")
         elif column.field == "weights_file_bytes":
             differing = ", ".join(total.differing)
             lines.append(

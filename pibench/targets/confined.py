@@ -161,6 +161,8 @@ class ConfinedTarget(ABC):
         self._overheads: dict[BaselineKey, EmulatorOverhead] = {}
         self._byte_code: ByteCode = {}
         self._turns = Turns(1)
+        self._to_preload = 0
+        """How many of the next probes read the programs' files: those that start a run."""
 
     def prepare(self, work: Sequence[Job]) -> None:
         """Find the emulator, build the image, and measure the emulator's memory where unknown.
@@ -209,6 +211,7 @@ class ConfinedTarget(ABC):
         )
         run_part = partial(self._run_part, observe=serialised(observe), watch=watch)
         self._turns = Turns(at_once)
+        self._to_preload = at_once
         pooled(self._parts(work), at_once if at_once == 1 else 2 * at_once, run_part)
 
     def _parts(self, work: Sequence[Job]) -> list[list[Job]]:
@@ -293,6 +296,11 @@ class ConfinedTarget(ABC):
                 return
 
     def _write(self, folder: Path, work: Sequence[Job], measure: Measure | None = None) -> Path:
+        known = [self._overheads[piece.baseline_key].baseline for piece in work]
+        mapped: set[str] = set()
+        if self._to_preload > 0:
+            self._to_preload -= 1
+            mapped.update(*(one.get("mapped") or () for one in known))
         return write_job(
             folder / "job",
             work,
@@ -301,6 +309,7 @@ class ConfinedTarget(ABC):
             describe=measure is not None,
             measure=measure,
             byte_code=self._byte_code,
+            mapped=sorted(mapped),
             forks=self._forks and self._may_fork(work, measure),
             places=self._places,
         )

@@ -95,6 +95,7 @@ class SysrootTarget(ConfinedTarget):
             cores=self._host_cores,
             each_bytes=self.device.usable_bytes,
         )
+        self._to_preload = at_once
         waiting = deque(largest_first(work))
         with reporting(observe, workers=at_once) as report:
             run_worker = partial(
@@ -121,6 +122,8 @@ class SysrootTarget(ConfinedTarget):
         self._root = image.content / "root"
         return {
             "image": image.key,
+            # The files that a program maps are known by their paths.
+            "root": str(self._root),
             "qemu": [self._qemu_version, Path(self._emulator or "").name],
             "places": self._places,
         }
