@@ -15,6 +15,7 @@ import pytest
 
 import pibench
 from pibench import networks
+from pibench.images.build import Builder
 from pibench.networks.network import Network
 from pibench.records.schema import Record
 from pibench.records.store import RecordStore
@@ -64,6 +65,28 @@ def test_a_cgroup_ends_what_does_not_fit(builder, reference, vgg_with) -> None:
         assert (evidence.signal, evidence.oom_counter) == (9, 1)
         assert "killed by the kernel, out of memory under" in evidence.summary
         assert records[name].headroom_bytes < 0
+
+
+def test_an_image_written_again_leaves_the_memory_as_it_was(
+    builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a restored cache is: recent kernels map more of a file that was just written.
+    images = builder.sysroot().path.parent
+    own = tmp_path / "images"
+    own.mkdir()
+    for path in images.iterdir():
+        if path.suffix != ".lock" and not path.name.startswith("sysroot"):
+            (own / path.name).symlink_to(path)
+    monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path))
+    ran = []
+    for _ in range(2):
+        (place,) = (path for path in images.glob("sysroot-*") if path.is_dir())
+        shutil.rmtree(own / place.name, ignore_errors=True)
+        shutil.copytree(place, own / place.name, symlinks=True)
+        target = SysrootTarget(DEVICE, Builder(), processes_at_once=1)
+        ran += run(target, [networks.load("SqueezeNet V1.1")])
+    assert len(list((tmp_path / "calibrations").glob("sysroot-*.json"))) == 1
+    assert ran[1].peak_rss_bytes == pytest.approx(ran[0].peak_rss_bytes, abs=MIB)
 
 
 def test_a_watcher_ends_what_does_not_fit(builder, reference, vgg_with) -> None:
