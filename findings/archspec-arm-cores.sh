@@ -4,7 +4,7 @@
 #
 # Guess: /proc/cpuinfo has the number of the core, and archspec knows 0xd08 as cortex_a72; a core that it does not know is the
 # general aarch64.
-# Seen with archspec 0.2.7 for such a /proc/cpuinfo of aarch64:
+# Seen with archspec 0.2.7 for a /proc/cpuinfo with the number and the features of such a core:
 #   core                             on                    CPU part   archspec       its flags for GCC 12
 #   Cortex-A53 without encryption    Raspberry Pi 3        0xd03      aarch64        -march=armv8-a -mtune=generic
 #   Cortex-A53                       i.MX 8M Mini          0xd03      cortex_a72     -mcpu=cortex-a72

@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 # m2cgen generates all trees of an XGBoost model that stopped early, the logarithm of a rate, and the sum of two outputs.
 #
-# Guess: what the generator does not know it refuses, as zero_as_missing and cross_entropy of LightGBM; the trees are those of
-# predict().
-# Seen with m2cgen 0.10.0 (xgboost 3.2.0, lightgbm 4.7.0, scikit-learn 1.9.1, numpy 2.4.6), export_to_python (export_to_c has
-# the same tests), for 40 numbers in four groups, XGBoost with base_score=0.5; predictions of one number of each group:
+# Guess: what the generator does not know it refuses; the trees are those of predict().
+# Seen with m2cgen 0.10.0 (xgboost 3.2.0, lightgbm 4.7.0, scikit-learn 1.9.1, numpy 2.4.6), export_to_python,
+# for 40 numbers in four groups, XGBoost with base_score=0.5; predictions of one number of each group:
 #                                            predict()                      m2cgen
 #   XGBRegressor                             0, 1, 2, 3                     0, 1, 2, 3
 #     that stopped after its first tree      0.36, 0.64, 0.91, 1.18         0.02, 0.98, 1.95, 2.92: of 11 trees
@@ -17,8 +16,8 @@
 #   two outputs, y and 10 y                  0 and 0 ... 3 and 30           -0.5 ... 32.4: the sum, less 0.5
 #   LGBMRegressor, linear_tree=True          0, 10, 20, 30                  0.2, 10.1, 20, 30.4
 #   DecisionTreeRegressor, y and 10 y        0 and 0 ... 3 and 30           0, 1, 2, 3: the first
-# Nothing is printed. LightGBM's early stopping and Poisson objective are right. So the code of a model that stopped early is
-# larger than the model, and has the trees that the validation set was to keep out.
+# Nothing is printed. LightGBM's early stopping and Poisson objective are right. So the code of a model that stopped early has
+# the trees that the validation set was to keep out.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -21,7 +21,7 @@
 #     alpha 2                               110, 420                 105, 310
 #     beta 2                                205, 510                 105, 310
 # Nothing is printed. Right are the same padding on all sides, SAME_LOWER of Conv, SAME_UPPER of pools, count_include_pad and
-# transB. In networks from TensorFlow each convolution with stride 2 has SAME_UPPER, or its pads 0, 0, 1, 1.
+# transB.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

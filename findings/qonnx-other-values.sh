@@ -21,7 +21,7 @@
 #   ResizeConvolutionToDeconvolution: Resize of 10, 20 over 30, 40 by 2, mode="nearest"
 #     nearest_mode="ceil", asymmetric: the first row     10, 20, 20, 20            10, 10, 20, 20
 # Nothing is printed. Of the limits of Clip only their difference is read: 128 numbers are seven bits, whose sign is that of
-# the type. Networks from PyTorch have CRD, those from TensorFlow DCR.
+# the type.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
