@@ -76,7 +76,7 @@ def run_all(
 
     Raises:
         InvalidInputError: A network or an option cannot be used.
-        HostError: The target does not work here; an image that is damaged is removed.
+        HostError: The target does not work here, or an image is damaged.
     """
     from pibench.errors import HostError
     from pibench.images import store as images
@@ -100,8 +100,9 @@ def run_all(
     except HostError as error:
         if damaged := images.discard_damaged(images.images(), by_size=True):
             raise HostError(
-                f"damaged on the disk, and removed: the image {' and '.join(damaged)}",
-                hint=f"run it again, which builds what is missing ({error.message})",
+                f"damaged on the disk: the image {' and '.join(damaged)} ({error.message})",
+                hint="run it again, which builds a new one; who owns a read-only cache: "
+                "pibench image prune --all",
             ) from error
         raise
     if any(map(_may_be_of_a_damaged_image, records)):

@@ -205,9 +205,15 @@ def discard_damaged(looked_at: Iterable[Image], *, by_size: bool = False) -> lis
     """
     damaged = []
     for image in looked_at:
-        if _size_bytes(image.content) != image.size_bytes or not (by_size or verify(image)):
-            discard(image)
+        try:
+            whole = _size_bytes(image.content) == image.size_bytes and (by_size or verify(image))
+        except OSError:
+            whole = False
+        if not whole:
             damaged.append(image.kind)
+            # In a cache that this user may not change, its owner has to.
+            with contextlib.suppress(OSError):
+                discard(image)
     return damaged
 
 
